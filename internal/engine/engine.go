@@ -1,0 +1,330 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"time"
+
+	"evergrant/internal/grant"
+)
+
+// Engine keeps the grants of one store alive at one provider. It is safe for
+// concurrent use as far as its Store, Refresher, Spill and Marks are.
+type Engine struct {
+	cfg Config
+	t   Timing
+}
+
+// New checks the wiring. A store that is not atomic is refused (ErrNotAtomic)
+// unless the caller declared a single writer. Without a Refresher only the
+// repairs work.
+func New(cfg Config) (*Engine, error) {
+	if cfg.Store == nil || cfg.Spill == nil || cfg.Marks == nil || cfg.Rescue == nil || cfg.Holder == nil {
+		return nil, errors.New("engine: store, spill, marks, rescue and holder are required")
+	}
+	p := cfg.Store.Properties()
+	if !p.Atomic && !cfg.SingleWriter {
+		return nil, fmt.Errorf("%w: two writers would spend one token; use another store, or declare --single-writer", ErrNotAtomic)
+	}
+	if cfg.Timing == (Timing{}) {
+		cfg.Timing = DefaultTiming(p.SameHost)
+	}
+	if err := cfg.Timing.Check(); err != nil {
+		return nil, err
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Jitter == nil {
+		cfg.Jitter = mathrand.Float64
+	}
+	if cfg.NewID == nil {
+		cfg.NewID = rand.Text
+	}
+	if cfg.HolderGone == nil {
+		cfg.HolderGone = func(string) bool { return false }
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Engine{cfg: cfg, t: cfg.Timing}, nil
+}
+
+// RequestTimeout is how long a request to a provider with this behaviour may
+// take: where a lost reply can be asked for again inside a grace, half of the
+// grace is kept for doing so.
+func RequestTimeout(b grant.Behaviour, t Timing) time.Duration {
+	if b.Reuse == grant.ReuseGrace && b.Sibling != grant.SiblingReplaces && b.Grace > 0 {
+		return min(t.Request, b.Grace/2)
+	}
+	return t.Request
+}
+
+// Access gets an access token that meets the request, refreshing only if it
+// must. ctx counts until the first byte of a request has left; after that the
+// refresh is finished and saved whatever happens to ctx.
+//
+// Errors wrap the sentinels of this package and of grant; those that time
+// mends are a [*WaitError]. With an [*UnsavedError] the Outcome is good.
+func (e *Engine) Access(ctx context.Context, id grant.ID, r Request) (Outcome, error) {
+	if e.cfg.Refresher == nil {
+		return Outcome{}, errors.New("engine: no refresher")
+	}
+	c := e.newCall(id, r)
+	out, err := c.run(ctx)
+	out.Warnings = c.warnings
+	if err != nil {
+		return out, fmt.Errorf("grant %s: %w", id, err)
+	}
+	return out, nil
+}
+
+// call is one Access: what this process has seen and how long it may wait.
+type call struct {
+	*Engine
+	id   grant.ID
+	r    Request
+	self string
+
+	seen    bool   // first is set
+	first   uint64 // generation in the first Load
+	version grant.Version
+	since   time.Time // version has been seen since, in a store that answers
+
+	marked   bool
+	mark     grant.Mark
+	left     time.Duration // of Request.Wait
+	poll     backoff       // between Loads while waiting
+	retry    backoff       // between attempts
+	said     map[string]bool
+	warnings []string
+
+	refreshed, rotated bool // by this call
+	refreshes          int
+}
+
+func (e *Engine) newCall(id grant.ID, r Request) *call {
+	return &call{
+		Engine: e, id: id, r: r, self: e.cfg.Holder(), left: r.Wait,
+		poll:  backoff{next: e.t.PollMin, most: e.t.PollMax},
+		retry: backoff{next: e.t.RetryMin, most: e.t.RetryMax},
+		said:  map[string]bool{},
+	}
+}
+
+func (c *call) run(ctx context.Context) (Outcome, error) {
+	for {
+		s, err := c.look(ctx)
+		if err != nil {
+			return Outcome{}, err
+		}
+		step := Next(s.cred, c.ask(s), c.cfg.Behaviour, c.t)
+		c.cfg.Logger.Debug("decided", "grant", c.id, "generation", s.cred.Generation, "row", step.Row.String(), "do", step.Do.String())
+		switch step.Do {
+		case Serve:
+			if c.elapsed(s.at) > c.t.StaleConn {
+				continue // this process was paused: the record may have moved on
+			}
+			return c.serve(s), nil
+		case Refuse:
+			return c.bestEffort(s, refusal(s.cred, step))
+		case Wait:
+			if err := c.wait(ctx, s, step); err != nil {
+				return c.giveUp(s, step, err)
+			}
+		case Take, Recover:
+			if err := c.mayRevoke(s); err != nil {
+				return c.bestEffort(s, err)
+			}
+			out, err := c.attempt(ctx, s)
+			if errors.Is(err, errAgain) {
+				continue
+			}
+			if unsaved := (*UnsavedError)(nil); err == nil || errors.As(err, &unsaved) {
+				return out, err
+			}
+			return c.bestEffort(s, err)
+		}
+	}
+}
+
+// errAgain asks for another look and another decision.
+var errAgain = errors.New("look again")
+
+func (c *call) now() time.Time { return c.cfg.Now() }
+
+// elapsed is the time since start by the larger of the monotonic and the wall
+// clock: a suspended machine's monotonic clock stands still.
+func (c *call) elapsed(start time.Time) time.Duration {
+	now := c.now()
+	return max(now.Sub(start), now.Round(0).Sub(start.Round(0)))
+}
+
+func (c *call) ask(s snapshot) Ask {
+	a := Ask{
+		Now: c.now(), MinTTL: c.r.MinTTL, First: c.first, After: c.r.After, Force: c.r.Force,
+		Self: c.self, Watched: c.now().Sub(c.since),
+	}
+	if l := s.cred.Lease; l != nil && l.Holder != c.self {
+		a.HolderGone = c.cfg.HolderGone(l.Holder)
+	}
+	return a
+}
+
+// serve delivers the stored access token.
+func (c *call) serve(s snapshot) Outcome {
+	switch {
+	case s.cred.State == grant.NeedsConsent:
+		c.warn("the access token is served until it ends, but a person has to sign in again: " + s.cred.Reason)
+	case s.cred.InDoubt() && c.cfg.Behaviour.Reuse != grant.ReuseSafe:
+		c.warn("the access token is served, but the fate of the refresh token is in doubt since " + stamp(s.cred.Doubt.First))
+	}
+	return c.outcome(s.cred)
+}
+
+func (c *call) outcome(k grant.Credential) Outcome {
+	access := k.Tokens.Access
+	return Outcome{
+		Access: access, Refreshed: c.refreshed, Rotated: c.rotated,
+		TTLMet:    access.Expiry.Sub(c.now()) >= wantedLife(c.r.MinTTL, k.Tokens),
+		GoodUntil: access.Expiry, NextRefreshEnds: c.cfg.Behaviour.RevokesAccess,
+		ConsentEnds: k.Tokens.RefreshExpiry, State: k.State, Reason: k.Reason,
+	}
+}
+
+// bestEffort turns an error into a living token, where the caller prefers one.
+func (c *call) bestEffort(s snapshot, err error) (Outcome, error) {
+	a := s.cred.Tokens.Access
+	if !c.r.BestEffort || a.Value.IsZero() || !a.Expiry.After(c.now()) || s.cred.Generation <= c.r.After ||
+		s.cred.State == grant.Retired {
+		return Outcome{}, err
+	}
+	c.warn("best effort: a living access token is served although " + err.Error())
+	out := c.outcome(s.cred)
+	return out, nil
+}
+
+func refusal(k grant.Credential, step Step) error {
+	switch step.Row {
+	case RowRetired:
+		return ErrRetired
+	case RowNeedsConsent:
+		return fmt.Errorf("%w: %s", grant.ErrNeedsConsent, k.Reason)
+	}
+	return fmt.Errorf("%w: a reply that may hold the next token could not be read and is kept in the record; see rescue --raw", grant.ErrInDoubt)
+}
+
+// mayRevoke holds the caller's wish not to end a token that somebody uses.
+func (c *call) mayRevoke(s snapshot) error {
+	a := s.cred.Tokens.Access
+	if !c.cfg.Behaviour.RevokesAccess || a.Value.IsZero() || !a.Expiry.After(c.now()) {
+		return nil
+	}
+	if c.r.NoRevokeRunning {
+		return &WaitError{Next: a.Expiry, Err: ErrWouldRevoke}
+	}
+	c.warn(fmt.Sprintf("the refresh ends the access token of generation %d, which was good until %s, for whoever uses it",
+		a.Generation, stamp(a.Expiry)))
+	return nil
+}
+
+// wait pauses until the step may have changed, or returns errWaited.
+func (c *call) wait(ctx context.Context, s snapshot, step Step) error {
+	d := c.poll.pause(c.cfg.Jitter())
+	if !step.Next.IsZero() {
+		// All who wait know the same moment; they need not wake in the same one.
+		until := step.Next.Sub(c.now()) + time.Millisecond + time.Duration(c.cfg.Jitter()*float64(c.t.PollMin))
+		if (step.Row == RowDoubtLater || step.Row == RowGraceLater) && until > c.left {
+			return errWaited
+		}
+		d = min(d, max(until, time.Millisecond))
+	}
+	if c.left <= 0 {
+		return errWaited
+	}
+	c.announce(s, step)
+	d = min(d, c.left)
+	c.left -= d
+	return sleep(ctx, d)
+}
+
+// errWaited: the caller's Wait is used up, or cannot suffice.
+var errWaited = errors.New("waited long enough")
+
+func (c *call) announce(s snapshot, step Step) {
+	if key := step.Row.String(); !c.said[key] {
+		c.said[key] = true
+		attrs := []any{"grant", c.id, "for", waitsFor(step.Row)}
+		if l := s.cred.Lease; l != nil && (step.Row == RowLease || step.Row == RowRevoking || step.Row == RowClockFault) {
+			attrs = append(attrs, "holder", l.Holder)
+		}
+		if !step.Next.IsZero() {
+			attrs = append(attrs, "until", stamp(step.Next))
+		}
+		c.cfg.Logger.Info("waiting", attrs...)
+	}
+	if step.Row == RowClockFault {
+		c.warn("a lease ends later than any correct clock could say: this machine's clock or its holder's is wrong")
+	}
+}
+
+func waitsFor(r Row) string {
+	switch r {
+	case RowLease, RowRevoking, RowClockFault:
+		return "another holder's refresh"
+	}
+	return "the moment at which a token of unknown fate may be tried again"
+}
+
+// giveUp says why the call waited in vain. A good token that only a recovery
+// stood before is served: the next caller goes on with the recovery.
+func (c *call) giveUp(s snapshot, step Step, err error) (Outcome, error) {
+	if !errors.Is(err, errWaited) {
+		return Outcome{}, err
+	}
+	switch step.Row {
+	case RowLease, RowRevoking, RowClockFault:
+		return c.bestEffort(s, &WaitError{Next: step.Next, Err: ErrLeased})
+	}
+	if step.Good {
+		return c.serve(s), nil
+	}
+	return c.bestEffort(s, &WaitError{Next: step.Next, Err: grant.ErrInDoubt})
+}
+
+// warn says a sentence to the caller once per call.
+func (c *call) warn(text string) {
+	if !c.said[text] {
+		c.said[text] = true
+		c.warnings = append(c.warnings, text)
+	}
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// backoff doubles a pause up to a ceiling and spreads it by a quarter.
+type backoff struct{ next, most time.Duration }
+
+func (b *backoff) pause(jitter float64) time.Duration {
+	d := b.next
+	b.next = min(2*b.next, b.most)
+	return d - time.Duration(float64(d)/4*jitter)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

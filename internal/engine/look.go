@@ -1,0 +1,285 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"evergrant/internal/grant"
+)
+
+// snapshot is a loaded record.
+type snapshot struct {
+	cred   grant.Credential
+	ver    grant.Version
+	absent bool
+	at     time.Time // just before it was asked for
+}
+
+// look loads the record, puts back what this machine still holds of it,
+// vets it, and starts the grant where it must be started.
+func (c *call) look(ctx context.Context) (snapshot, error) {
+	for {
+		s, err := c.load(ctx)
+		if err != nil {
+			return s, err
+		}
+		s, err = c.offerSpills(ctx, s)
+		if errors.Is(err, errAgain) {
+			continue
+		}
+		if err != nil {
+			return s, err
+		}
+		if err := c.vet(ctx, s); err != nil {
+			return s, err
+		}
+		if !c.startsAnew(s) {
+			return s, nil
+		}
+		if err := c.adopt(ctx, s, c.r.Seed); err != nil && !errors.Is(err, grant.ErrConflict) {
+			return s, err
+		}
+	}
+}
+
+// load asks the store until it answers. A store on this host that fails will
+// not mend by itself, so it is asked once.
+func (c *call) load(ctx context.Context) (snapshot, error) {
+	for {
+		at := c.now()
+		cred, ver, err := c.cfg.Store.Load(ctx, c.id)
+		switch {
+		case err == nil, errors.Is(err, grant.ErrNotFound):
+			c.watch(ver)
+			if !c.seen {
+				c.seen, c.first = true, cred.Generation
+			}
+			return snapshot{cred, ver, err != nil, at}, nil
+		case ctx.Err() != nil:
+			return snapshot{}, ctx.Err()
+		case errors.Is(err, grant.ErrUnreadable):
+			return snapshot{}, err
+		}
+		c.since = time.Time{} // the store did not answer: watching starts anew
+		d := c.poll.pause(c.cfg.Jitter())
+		if c.cfg.Store.Properties().SameHost || d > c.left {
+			return snapshot{}, fmt.Errorf("%w: %w", ErrStore, err)
+		}
+		c.cfg.Logger.Info("waiting", "grant", c.id, "for", "the store", "cause", err)
+		c.left -= d
+		if err := sleep(ctx, d); err != nil {
+			return snapshot{}, err
+		}
+	}
+}
+
+// watch notes since when this version has been seen without a break.
+func (c *call) watch(v grant.Version) {
+	if c.since.IsZero() || v != c.version {
+		c.version, c.since = v, c.now()
+		c.poll = backoff{next: c.t.PollMin, most: c.t.PollMax}
+	}
+}
+
+// vet refuses a store that was rolled back and a record that belongs
+// elsewhere. Nothing is sent for either.
+func (c *call) vet(ctx context.Context, s snapshot) error {
+	if !c.marked {
+		m, err := c.cfg.Marks.Mark(ctx, c.id)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrStore, err)
+		}
+		c.marked, c.mark = true, m
+	}
+	least := max(c.mark.Generation, c.r.MinGeneration, c.r.After)
+	switch {
+	case s.absent && least > 0:
+		return fmt.Errorf("%w: it has no record, but generation %d was in it", ErrRolledBack, least)
+	case s.absent:
+		return nil
+	case s.cred.Generation < least:
+		return fmt.Errorf("%w: it has generation %d, but generation %d was in it", ErrRolledBack, s.cred.Generation, least)
+	case s.cred.Bind != c.cfg.Bind:
+		return fmt.Errorf("%w: %s", ErrBound, bindDifference(s.cred.Bind, c.cfg.Bind))
+	}
+	return c.vetSeed(s)
+}
+
+func bindDifference(have, want grant.Binding) string {
+	if have.TokenURL != want.TokenURL {
+		return fmt.Sprintf("its tokens belong to %s, this call would send them to %s", have.TokenURL, want.TokenURL)
+	}
+	return fmt.Sprintf("its tokens belong to client %q, this call is client %q", have.ClientID, want.ClientID)
+}
+
+// vetSeed warns of a seed that is neither the grant's own nor wanted.
+func (c *call) vetSeed(s snapshot) error {
+	if s.cred.State == grant.Live && !c.r.Seed.IsZero() && !s.cred.Knows(c.r.Seed.Digest()) {
+		c.warn("the refresh token that was given is not one of this grant (another account, another grant, or a new sign-in?); the record is used: repair --adopt takes the token instead")
+	}
+	return nil
+}
+
+// startsAnew reports whether the seed must be adopted: the store has no
+// record, or its consent ended and the seed is a token never seen before.
+func (c *call) startsAnew(s snapshot) bool {
+	if s.absent {
+		return true
+	}
+	return s.cred.State == grant.NeedsConsent && !c.r.Seed.IsZero() && !s.cred.Knows(c.r.Seed.Digest())
+}
+
+// adopt starts a new consent from a refresh token that came from outside.
+func (c *call) adopt(ctx context.Context, s snapshot, seed grant.Secret) error {
+	switch {
+	case s.absent && c.r.NoCreate:
+		return fmt.Errorf("%w, and --no-create forbids to start one", grant.ErrNotFound)
+	case seed.IsZero():
+		return ErrNoToken
+	}
+	next := c.newConsent(s, seed)
+	_, err := c.swap(ctx, s.ver, next, c.t.Settle)
+	if err == nil {
+		c.setMark(ctx, next)
+		return nil
+	}
+	if errors.Is(err, grant.ErrConflict) || ctx.Err() != nil {
+		return cmp.Or(ctx.Err(), err)
+	}
+	return fmt.Errorf("%w: %w", ErrStore, err)
+}
+
+func (c *call) newConsent(s snapshot, seed grant.Secret) grant.Credential {
+	next := s.cred.Clone()
+	next.Grant, next.Provider, next.Bind = c.id, c.cfg.Provider, c.cfg.Bind
+	next.Consent, next.Writer = c.cfg.NewID(), c.cfg.NewID()
+	next.Generation = max(next.Generation, c.mark.Generation) + 1
+	next.Tokens = grant.TokenSet{Refresh: seed, ObtainedAt: c.now()}
+	next.Lease, next.Doubt, next.Raw = nil, nil, grant.Secret{}
+	next.State, next.Reason = grant.Live, ""
+	if d := seed.Digest(); !slices.Contains(next.Seeds, d) {
+		next.Seeds = append(next.Seeds, d)
+	}
+	next.AddEvent(c.event(grant.EventAdopted, ""))
+	return next
+}
+
+func (c *call) event(what, note string) grant.Event {
+	return grant.Event{At: c.now(), By: c.cfg.By, What: what, Note: note}
+}
+
+// offerSpills puts back what an earlier run on this machine could not save. A
+// token that a spill knows better must not be spent, so a spill that cannot be
+// put back stops the call.
+func (c *call) offerSpills(ctx context.Context, s snapshot) (snapshot, error) {
+	spills, err := c.cfg.Spill.List(ctx, c.id)
+	if err != nil {
+		c.warn("a spilled record cannot be read: " + err.Error())
+	}
+	if s.absent && c.r.NoCreate && len(spills) > 0 {
+		return s, fmt.Errorf("%w, and --no-create forbids to start one from the spilled record on this machine", grant.ErrNotFound)
+	}
+	slices.SortFunc(spills, func(a, b grant.Credential) int {
+		return cmp.Or(cmp.Compare(a.Generation, b.Generation), a.Tokens.ObtainedAt.Compare(b.Tokens.ObtainedAt), cmp.Compare(a.Writer, b.Writer))
+	})
+	for _, k := range spills {
+		offered, next, err := c.offer(ctx, s, k)
+		switch {
+		case err == nil && offered == Foreign:
+			c.warn("a spilled record on this machine belongs to an earlier consent and stays sealed there")
+		case err == nil:
+			s = next
+			c.dropSpill(ctx, k)
+		case errors.Is(err, grant.ErrConflict):
+			return s, errAgain
+		case ctx.Err() != nil:
+			return s, ctx.Err()
+		default:
+			return s, fmt.Errorf("%w: a spilled record on this machine cannot be put back: %w", ErrStore, err)
+		}
+	}
+	return s, nil
+}
+
+// offer applies the conflict rule to one unsaved record.
+func (c *call) offer(ctx context.Context, s snapshot, k grant.Credential) (Resolution, snapshot, error) {
+	res, next := Write, k
+	if !s.absent {
+		res, next = Resolve(k, s.cred)
+	}
+	if res != Write {
+		return res, s, nil
+	}
+	ver, err := c.swap(ctx, s.ver, next, c.t.Settle)
+	if err != nil {
+		return res, s, err
+	}
+	c.setMark(ctx, next)
+	c.watch(ver)
+	c.cfg.Logger.Info("an unsaved record was put back", "grant", c.id, "generation", next.Generation)
+	return res, snapshot{cred: next, ver: ver, at: c.now()}, nil
+}
+
+func (c *call) dropSpill(ctx context.Context, k grant.Credential) {
+	if err := c.cfg.Spill.Remove(ctx, c.id, k.Writer); err != nil {
+		c.warn("a spilled record that is saved cannot be removed: " + err.Error())
+	}
+}
+
+// swap settles the outcome of one Swap by repeating it, for at most budget.
+// With ErrConflict the record is not ours; with any other error the outcome is
+// unknown, unless the error is definite by the Store's contract.
+func (c *call) swap(ctx context.Context, old grant.Version, next grant.Credential, budget time.Duration) (grant.Version, error) {
+	start, unknown := c.now(), false
+	pause := backoff{next: c.t.RetryMin, most: c.t.RetryMax}
+	for {
+		ver, err := c.cfg.Store.Swap(ctx, c.id, old, next)
+		switch {
+		case err == nil:
+			return ver, nil
+		case errors.Is(err, grant.ErrConflict) && !unknown:
+			return "", err
+		case errors.Is(err, grant.ErrConflict):
+			// An earlier try may be what we conflict with.
+			cred, ver, lerr := c.cfg.Store.Load(ctx, c.id)
+			if lerr == nil && cred.Writer == next.Writer {
+				return ver, nil
+			}
+			if lerr == nil || errors.Is(lerr, grant.ErrNotFound) {
+				return "", err
+			}
+		case definite(err) && !unknown:
+			return "", err
+		default:
+			unknown = true
+		}
+		d := pause.pause(c.cfg.Jitter())
+		if c.elapsed(start)+d > budget {
+			return "", err
+		}
+		if serr := sleep(ctx, d); serr != nil {
+			return "", err
+		}
+	}
+}
+
+// definite reports an error that says "this Swap wrote nothing".
+func definite(err error) bool {
+	return errors.Is(err, grant.ErrConflict) || errors.Is(err, grant.ErrTooLarge) ||
+		errors.Is(err, grant.ErrUnreadable) || errors.Is(err, grant.ErrNotWritten)
+}
+
+// setMark moves the high-water mark after a definite Swap.
+func (c *call) setMark(ctx context.Context, k grant.Credential) {
+	if k.Generation <= c.mark.Generation {
+		return
+	}
+	c.mark = grant.Mark{Consent: k.Consent, Generation: k.Generation}
+	if err := c.cfg.Marks.SetMark(context.WithoutCancel(ctx), c.id, c.mark); err != nil {
+		c.warn("the high-water mark, which detects a store that was rolled back, could not be moved: " + err.Error())
+	}
+}

@@ -1,0 +1,190 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"evergrant/internal/grant"
+)
+
+// assumedLife is the life of an access token of which neither reply nor preset
+// says anything (RFC 6749 §5.1 leaves it to documentation).
+const assumedLife = time.Hour
+
+// save makes the reply durable before anybody gets the access token: spill,
+// then Swap until the lease ends. The caller's cancellation no longer counts;
+// it only makes the rescue block come sooner.
+func (a *attempt) save(ctx context.Context, ts grant.TokenSet) (Outcome, error) {
+	k := a.success(ts)
+	dctx := context.WithoutCancel(ctx)
+	unsaved := &UnsavedError{Spilled: true}
+	if err := a.cfg.Spill.Put(dctx, k); err != nil {
+		unsaved.Spilled = false
+		a.warn("the reply could not be spilled to this machine's disk before saving: " + err.Error())
+	}
+	s, err := a.put(ctx, k, unsaved)
+	switch {
+	case errors.Is(err, errAgain): // the stored record stays and is newer
+		return Outcome{}, err
+	case err != nil:
+		a.refreshed, a.rotated = true, !ts.Refresh.IsZero() && rotated(k)
+		return a.outcome(k), err
+	}
+	if s.Writer != k.Writer {
+		return Outcome{}, errAgain // saved by another way; serve what is there
+	}
+	a.refreshed, a.rotated = true, rotated(s)
+	a.setMark(dctx, s)
+	return a.deliver(s)
+}
+
+// deliver looks at the clock once more. Our own fresh token is delivered by
+// our own clock; only if saving took its life, another refresh is due.
+func (a *attempt) deliver(k grant.Credential) (Outcome, error) {
+	a.refreshes++
+	switch access := k.Tokens.Access; {
+	case access.Value.IsZero():
+		return Outcome{}, fmt.Errorf("%w; its refresh token is saved", ErrUnusable)
+	case access.Expiry.After(a.now()):
+		return a.outcome(k), nil
+	case a.refreshes > 1:
+		return Outcome{}, fmt.Errorf("%w: the provider's tokens end before they can be delivered (this one at %s)", ErrUnusable, stamp(access.Expiry))
+	}
+	return Outcome{}, errAgain
+}
+
+// success is the record after a refresh.
+func (a *attempt) success(ts grant.TokenSet) grant.Credential {
+	k, old := a.rec.Clone(), a.rec.Tokens
+	if ts.Refresh.IsZero() {
+		ts.Refresh = old.Refresh // RFC 6749 §6: the presented one stays
+	}
+	if ts.RefreshExpiry.IsZero() && ts.Refresh.Equal(old.Refresh) {
+		ts.RefreshExpiry = old.RefreshExpiry
+	}
+	if ts.Access.Value.IsZero() {
+		ts.Access = grant.AccessToken{}
+	} else if ts.Access.Expiry.IsZero() {
+		life := a.cfg.Behaviour.Life
+		if life <= 0 {
+			life = assumedLife
+		}
+		ts.Access.Expiry, ts.Access.ExpiryAssumed = ts.ObtainedAt.Add(life), true
+	}
+	if len(ts.Access.Scope) == 0 {
+		ts.Access.Scope = old.Access.Scope // RFC 6749 §5.1: as before
+	}
+	k.Generation++
+	ts.Access.Grant, ts.Access.Generation = a.id, k.Generation
+	k.Tokens = ts
+	note := ""
+	if a.rec.Doubt != nil && a.rec.Doubt.Sends > 1 {
+		note = "recovered from doubt"
+	}
+	k.Lease, k.Doubt, k.Raw = nil, nil, grant.Secret{}
+	k.State, k.Reason = grant.Live, ""
+	k.Writer = a.cfg.NewID()
+	k.AddEvent(a.event(grant.EventRefreshed, note))
+	return k
+}
+
+// put swaps k into the store, again and again to the end of the lease (and for
+// Settle at least, if the process was paused), by the conflict rule. In the
+// last third of a lease the rescue block is printed, too. It returns the stored record, errAgain when that one is not
+// ours and stays, or unsaved.
+func (a *attempt) put(ctx context.Context, k grant.Credential, unsaved *UnsavedError) (grant.Credential, error) {
+	dctx := context.WithoutCancel(ctx)
+	pause := backoff{next: a.t.RetryMin, most: a.t.RetryMax}
+	ver, next, asked := a.ver, k, false
+	budget, begun := max(a.t.Lease-a.elapsed(a.start), a.t.Settle), a.now()
+	for {
+		newVer, err := a.trySwap(ctx, ver, next)
+		if err == nil {
+			a.watch(newVer)
+			a.dropSpill(dctx, k)
+			return next, nil
+		}
+		if errors.Is(err, grant.ErrConflict) {
+			res, s, lerr := a.conflict(ctx, k)
+			switch {
+			case lerr != nil:
+				err = lerr
+			case res == Write:
+				ver, next = s.ver, s.cred
+				continue
+			default:
+				return a.settled(dctx, k, s.cred, res)
+			}
+		}
+		left := budget - a.elapsed(begun)
+		if (cancelled(ctx) || left <= a.t.Lease/3) && !asked {
+			asked = true
+			unsaved.Rescued = a.rescue(k)
+		}
+		if left <= 0 {
+			unsaved.Err = err
+			return k, unsaved
+		}
+		a.cfg.Logger.Info("saving failed, trying again", "grant", a.id, "cause", err)
+		d := pause.pause(a.cfg.Jitter())
+		if !asked {
+			d = min(d, left-a.t.Lease/3) // never sleep over the rescue
+		}
+		_ = sleep(dctx, max(d, time.Millisecond))
+	}
+}
+
+// trySwap bounds one Swap, so that a store that hangs cannot keep the rescue
+// block from being printed in time: sooner once the caller has cancelled.
+func (a *attempt) trySwap(ctx context.Context, ver grant.Version, next grant.Credential) (grant.Version, error) {
+	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.t.Request/2)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(a.t.Request/10, cancel)
+	})
+	defer stop()
+	return a.cfg.Store.Swap(try, a.id, ver, next)
+}
+
+// conflict loads what stands in the way of k. With Write, the snapshot holds
+// the record to swap and the version to swap it on.
+func (a *attempt) conflict(ctx context.Context, k grant.Credential) (Resolution, snapshot, error) {
+	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.t.Request/2)
+	defer cancel()
+	s, ver, err := a.cfg.Store.Load(try, a.id)
+	if errors.Is(err, grant.ErrNotFound) {
+		return Write, snapshot{cred: k}, nil // the record was deleted: create it
+	}
+	if err != nil {
+		return 0, snapshot{}, err
+	}
+	res, next := Resolve(k, s)
+	return res, snapshot{cred: next, ver: ver}, nil
+}
+
+// settled ends a save whose stored record stays.
+func (a *attempt) settled(ctx context.Context, k, s grant.Credential, res Resolution) (grant.Credential, error) {
+	switch res {
+	case Saved:
+		a.dropSpill(ctx, k)
+		return s, nil
+	case Foreign:
+		a.warn("somebody signed in anew while this refresh ran; its result stays sealed on this machine and the new sign-in is used")
+		return s, errAgain
+	}
+	a.dropSpill(ctx, k)
+	return s, errAgain
+}
+
+func (a *attempt) rescue(k grant.Credential) bool {
+	if err := a.cfg.Rescue(k); err != nil {
+		a.warn("the rescue block could not be printed: " + err.Error())
+		return false
+	}
+	return true
+}
+
+// cancelled reports a signal, as opposed to a deadline of the caller's own.
+func cancelled(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
