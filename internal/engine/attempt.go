@@ -30,6 +30,10 @@ func (c *call) attempt(ctx context.Context, s snapshot) (Outcome, error) {
 		return Outcome{}, c.later(ctx, err)
 	}
 	defer func() { a.conn.Close() }()
+	// Connecting took time, in which a grace or a calm may have ended.
+	if step := Next(s.cred, c.ask(s), c.cfg.Behaviour, c.t); step.Do != Take && step.Do != Recover {
+		return Outcome{}, errAgain
+	}
 	if err := a.lease(ctx); err != nil {
 		return Outcome{}, err
 	}

@@ -210,6 +210,7 @@ func (c *call) offer(ctx context.Context, s snapshot, k grant.Credential) (Resol
 	res, next := Write, k
 	if !s.absent {
 		res, next = Resolve(k, s.cred)
+		c.warnSibling(k, s.cred, res)
 	}
 	if res != Write {
 		return res, s, nil

@@ -35,18 +35,37 @@ func (e *Engine) Offer(ctx context.Context, k grant.Credential) (Resolution, err
 	}
 }
 
+// ErrKnownToken: the refresh token that was given is, or was, one of this
+// grant. Adopting it again would spend it twice.
+var ErrKnownToken = errors.New("this refresh token is already known to the grant")
+
 // Adopt starts a new consent from a refresh token that came from outside,
 // over whatever record there is; it waits for no lease, because results of the
-// older consent never overwrite the newer one.
+// older consent never overwrite the newer one. A token that the grant knows is
+// refused (ErrKnownToken).
 func (e *Engine) Adopt(ctx context.Context, id grant.ID, seed grant.Secret) error {
 	if seed.IsZero() {
 		return ErrNoToken
 	}
-	c := e.newCall(id, Request{})
-	return c.amend(ctx, true, func(s snapshot) (grant.Credential, error) {
+	c, tried := e.newCall(id, Request{}), false
+	err := c.amend(ctx, true, func(s snapshot) (grant.Credential, error) {
+		switch known := s.cred.Knows(seed.Digest()); {
+		case known && tried:
+			return grant.Credential{}, errDone // an earlier Swap of ours landed
+		case known:
+			return grant.Credential{}, ErrKnownToken
+		}
+		tried = true
 		return c.newConsent(s, seed), nil
 	})
+	if errors.Is(err, errDone) {
+		return nil
+	}
+	return err
 }
+
+// errDone: a repeated edit finds its work done.
+var errDone = errors.New("done already")
 
 // Rebind moves the grant to the engine's token URL and client id.
 func (e *Engine) Rebind(ctx context.Context, id grant.ID) error {
@@ -102,18 +121,26 @@ var ErrNoRaw = errors.New("no unreadable reply is kept")
 // TakeRaw hands the kept unreadable reply to keep, which must make it durable,
 // and then removes it from the record. The doubt stays.
 func (e *Engine) TakeRaw(ctx context.Context, id grant.ID, keep func(grant.Secret) error) error {
-	c := e.newCall(id, Request{})
-	return c.amend(ctx, false, func(s snapshot) (grant.Credential, error) {
-		if s.cred.Raw.IsZero() {
+	c, kept := e.newCall(id, Request{}), false
+	err := c.amend(ctx, false, func(s snapshot) (grant.Credential, error) {
+		switch {
+		case s.cred.Raw.IsZero() && kept:
+			return grant.Credential{}, errDone
+		case s.cred.Raw.IsZero():
 			return grant.Credential{}, ErrNoRaw
 		}
 		if err := keep(s.cred.Raw); err != nil {
 			return grant.Credential{}, err
 		}
+		kept = true
 		next := c.repaired(s, "the unreadable reply was taken out")
 		next.Raw = grant.Secret{}
 		return next, nil
 	})
+	if errors.Is(err, errDone) {
+		return nil
+	}
+	return err
 }
 
 func (c *call) repaired(s snapshot, note string) grant.Credential {

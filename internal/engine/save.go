@@ -161,7 +161,18 @@ func (a *attempt) conflict(ctx context.Context, k grant.Credential) (Resolution,
 		return 0, snapshot{}, err
 	}
 	res, next := Resolve(k, s)
+	a.warnSibling(k, s, res)
 	return res, snapshot{cred: next, ver: ver}, nil
+}
+
+// warnSibling says that a token set goes over a doubt that is younger than it:
+// another run presented the same token meanwhile, and its lost answer may have
+// put this one out.
+func (c *call) warnSibling(k, s grant.Credential, res Resolution) {
+	b := c.cfg.Behaviour
+	if res == Write && s.InDoubt() && s.Doubt.Last.After(k.Tokens.ObtainedAt) && b.Reuse == grant.ReuseGrace && b.Sibling == grant.SiblingReplaces {
+		c.warn("another run presented the same refresh token before this result was saved; if that one was answered too, this token does not work any more")
+	}
 }
 
 // settled ends a save whose stored record stays.

@@ -1,0 +1,42 @@
+# Everything runs on a fresh machine with Go; what a target needs besides, it
+# installs or names.
+.PHONY: build demo test mutants e2e e2e-full bench lint fuzz
+
+export CGO_ENABLED ?= 0
+BIN := $(CURDIR)/bin/evergrant
+
+build: ## the static binary, as it is released
+	go build -trimpath -buildvcs=false -ldflags='-s -w' -o $(BIN) ./cmd/evergrant
+
+demo: build ## the whole story on this machine in seconds: no account, no network
+	$(BIN) demo
+
+test: lint ## unit tests, the simulation, the scripts; with the race detector where there is a C compiler
+	@if command -v $${CC:-cc} >/dev/null; then CGO_ENABLED=1 go test -race ./...; \
+	else echo "no C compiler: the race detector is off"; go test ./...; fi
+
+lint:
+	@files=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
+	if [ -n "$$files" ]; then echo "not gofmt-ed: $$files"; exit 1; fi
+	go vet ./...
+	go vet -tags e2e ./e2e
+	go vet -tags mutants ./internal/mutants
+
+mutants: ## takes one rule of the protocol after another out and expects a test to fail
+	go test -tags mutants -count=1 ./internal/mutants
+
+e2e: ## the real binary against real peers, which it installs (npm); mounts small disks
+	bash e2e/run
+
+e2e-full: e2e mutants ## with the slow ones
+	go test -count=1 -timeout 30m ./internal/sim -run TestSurvival -seeds 1500 -v
+
+bench: ## side by side in one run: this binary, Python, curl and jq, Node, bare Go
+	bash bench/run
+
+FUZZTIME ?= 20s
+fuzz: ## each parser of foreign bytes for FUZZTIME
+	@set -e; for pkg in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; \
+	  done; done

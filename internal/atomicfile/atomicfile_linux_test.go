@@ -1,0 +1,106 @@
+package atomicfile_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"evergrant/internal/atomicfile"
+)
+
+const smallDisk = "EVERGRANT_TEST_SMALL_DISK"
+
+// TestMain makes this binary a process in which no file may grow beyond 4 KiB,
+// when it is asked to: it writes the file named in the environment and prints
+// the error.
+func TestMain(m *testing.M) {
+	path := os.Getenv(smallDisk)
+	if path == "" {
+		os.Exit(m.Run())
+	}
+	signal.Ignore(syscall.SIGXFSZ)
+	limit := syscall.Rlimit{Cur: 4096, Max: 4096}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		panic(err)
+	}
+	err := atomicfile.Write(path, make([]byte, 10000), 0o600)
+	if err == nil {
+		os.Exit(1)
+	}
+	_, _ = os.Stdout.WriteString(err.Error())
+	os.Exit(0)
+}
+
+// A write that ends half-way, as on a full disk, changes nothing.
+func TestWriteEndsHalfWay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "record")
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	child := exec.CommandContext(t.Context(), os.Args[0])
+	child.Env = append(os.Environ(), smallDisk+"="+path)
+	out, err := child.Output()
+	if err != nil {
+		t.Fatalf("the write did not fail: %v", err)
+	}
+	if want := path + " is unchanged: cannot write: file too large"; string(out) != want {
+		t.Errorf("got %q, want %q", out, want)
+	}
+	if content(t, path) != "old" {
+		t.Error("the old content is gone")
+	}
+	only(t, dir, "record")
+}
+
+// A folder that can be written and not be read cannot be synced: the file is
+// in place by then, and the error says so.
+func TestFolderCannotBeSynced(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "folder")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "record")
+	if err := os.Chmod(dir, 0o333); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	unprivileged(func() { err = atomicfile.Write(path, []byte("new"), 0o600) })
+	var replaced *atomicfile.ReplacedError
+	if !errors.As(err, &replaced) || !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "was replaced, but its folder could not be synced") {
+		t.Fatalf("got %v", err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if content(t, path) != "new" {
+		t.Error("the new content is not there")
+	}
+	only(t, dir, "record")
+}
+
+// unprivileged runs f with the file permissions of an ordinary user, also where
+// the tests run as root: on a thread of its own, which ends with f.
+func unprivileged(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if os.Geteuid() == 0 {
+			runtime.LockOSThread() // never unlocked, so nobody else gets the thread
+			_ = syscall.Setfsuid(65534)
+		}
+		f()
+	}()
+	<-done
+}

@@ -1,0 +1,79 @@
+// Package engine keeps a grant alive: it decides when a refresh token may be
+// presented, presents it at most as often as the protocol allows, and makes
+// the reply durable before anybody gets the access token.
+//
+// # The problem
+//
+// A refresh token that rotates is a baton: the provider takes it, and the only
+// copy of the next one is in the reply. A login dies when the reply is lost,
+// when it is not saved, or when two processes present the same token and the
+// provider revokes the family (RFC 9700 §4.14).
+//
+// # One record, one primitive
+//
+// A grant has one record. Its store offers Load and Swap (compare-and-swap),
+// and nothing else: lock, write-ahead intent and fencing are one write,
+// because the lease is a field of the record. [grant.Doubt] counts, before
+// each send, that a send may happen; it outlives every lease and is ended by an
+// answer only.
+//
+// # Deciding
+//
+// [Next] is a pure function and a table:
+//
+//	row             when                                                        do
+//	1 retired       the grant was logged out                                    Refuse
+//	2 newer         alive, and its generation is above First and After          Serve
+//	2 life          alive, above After, not forced, life ≥ min(MinTTL, 90 %)    Serve
+//	2a revoking     2, but a refresh ends it and another's lease runs           Wait
+//	2b              2, but a grace runs for a doubt and no foreign lease        go to 6
+//	3 needs consent a person must sign in                                       Refuse
+//	4 lease         another's lease runs                                        Wait
+//	4 clock fault   it ends later than any correct clock could say              Wait, watching only
+//	5 raw           an unreadable reply is kept, reuse is not safe              Refuse
+//	6 grace now     in doubt, the grace runs, calm and (replaces) quiet passed  Recover
+//	6 grace later   in doubt, the grace runs                                    Wait
+//	6 doubt now     in doubt, calm and the doubled quiet time passed            Recover
+//	6 doubt later   in doubt                                                    Wait
+//	7 take          otherwise                                                   Take
+//
+// "Alive" means by more than the skew. Where a refresh ends the running token
+// (RevokesAccess), a token in doubt or after a rejection does not meet the
+// ask. Rows 5 and 6 do not apply where reuse is safe. 2b does not apply with Raw
+// kept or consent ended: no recovery is possible then, so row 2 serves.
+//
+// The quiet time is Quiet · 2^(Sends−1), at most QuietMax, after the last
+// counting Swap. The send of a holder whose process is known to be gone needs
+// none, so it is left out of Sends; the sends before it keep theirs.
+//
+// # Refreshing
+//
+//  1. Load. Absent, unreadable and unavailable are three outcomes; only absent
+//     may create. What this machine's spill holds is offered to the store after
+//     each successful Load, before deciding.
+//  2. Connect to the provider. Then decide again: a grace may have ended.
+//  3. Take the lease by a Swap that counts the send. If that Swap is not
+//     definite, nothing is sent.
+//  4. Send one request on that connection, inside the lease's window: not in
+//     its last Tail, measured from before the lease Swap by the larger of
+//     monotonic and wall time. Nothing is resent beneath us.
+//  5. Classify the failure by [grant.Fate]. Unspent and Refused restore the
+//     record as it was; InDoubt releases the lease and leaves the doubt;
+//     Rejected is believed after another Load, and writes NeedsConsent.
+//  6. Save first: spill, then Swap, by the conflict rule ([Resolve]) to the end
+//     of the lease. Cancellation no longer counts. In the last third, or as
+//     soon as one Swap failed after a cancellation, the rescue block is printed.
+//  7. Then the caller gets the token.
+//
+// A Swap of unknown outcome is settled by repeating it; on conflict, the
+// record is ours if its Writer is ours. Giving up on an unknown lease swaps
+// the same old version to a released record, so that the lease cannot land
+// later.
+//
+// # What is not promised
+//
+// Fencing guards the store, not the provider: a process that is paused between
+// the window check and its first byte can spend late. A strict provider that
+// acted on a request whose reply was lost needs a new consent; nobody can do
+// better. Package sim measures both.
+package engine

@@ -1,0 +1,34 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"evergrant/internal/grant"
+)
+
+// SetDial replaces the dialler below proxy and TLS.
+func SetDial(c *Client, dial func(ctx context.Context, network, address string) (net.Conn, error)) {
+	c.net.dial = dial
+}
+
+// DialLocal connects as for a plain http URL.
+func DialLocal(ctx context.Context, address string) error {
+	conn, err := network{}.dialTCP(ctx, address, true)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// Settle reads an answer as if it had come over the wire.
+func Settle(c *Client, status int, h http.Header, body string, whole bool, presented grant.Secret, at time.Time) (grant.TokenSet, *grant.RefreshError) {
+	a := answer{status: status, header: h, body: []byte(body), presented: presented, obtained: at}
+	if !whole {
+		a.cut = errors.New("cut")
+	}
+	return c.settle(a)
+}

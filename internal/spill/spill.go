@@ -1,0 +1,165 @@
+// Package spill keeps records that could not be saved yet on this machine's
+// disk, sealed where there is a key, until they are in the store.
+//
+//	acme+main.<32 hex digits of a digest of the Writer>.spill
+//
+// Each file, mode 0600, holds one record in the form of package record.
+package spill
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"evergrant/internal/atomicfile"
+	"evergrant/internal/grant"
+	"evergrant/internal/record"
+)
+
+// Folder is a [grant.Spill] in a folder. It is safe for concurrent use, by
+// goroutines and by processes: each file has one writer.
+type Folder struct {
+	dir   string
+	codec *record.Codec
+}
+
+// Open names the folder of the spill. It does no I/O: the folder is made, mode
+// 0700, by the first Put.
+func Open(dir string, codec *record.Codec) *Folder { return &Folder{dir, codec} }
+
+const (
+	suffix    = ".spill"
+	digestLen = 32
+)
+
+// Path is where the record of that writer is kept, for people; "" if id is not
+// a valid grant name.
+func (f *Folder) Path(id grant.ID, writer string) string {
+	name, err := id.Filename()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(f.dir, name+"."+digest(writer)+suffix)
+}
+
+func digest(writer string) string {
+	sum := sha256.Sum256([]byte("evergrant/spill/1\x00" + writer))
+	return hex.EncodeToString(sum[:digestLen/2])
+}
+
+// Put implements [grant.Spill]. It pays no attention to ctx: writing a file of
+// this machine is over in milliseconds, and giving it up may lose a login.
+func (f *Folder) Put(_ context.Context, c grant.Credential) error {
+	path := f.Path(c.Grant, c.Writer)
+	if path == "" {
+		_, err := c.Grant.Filename()
+		return fmt.Errorf("spill: %w", err)
+	}
+	b, err := f.codec.Encode(c)
+	if err != nil {
+		return fmt.Errorf("spill of grant %q: %w", c.Grant, err)
+	}
+	if err := f.private(); err != nil {
+		return fmt.Errorf("spill of grant %q: %w", c.Grant, err)
+	}
+	if err := atomicfile.Write(path, b, 0o600); err != nil {
+		return fmt.Errorf("spill of grant %q: %w", c.Grant, err)
+	}
+	return nil
+}
+
+// private makes the folder, or takes from others what they may do in it.
+func (f *Folder) private() error {
+	st, err := os.Lstat(f.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return atomicfile.MkdirAll(f.dir, 0o700)
+	}
+	switch {
+	case err != nil:
+		return err
+	case st.Mode()&fs.ModeSymlink != 0:
+		return fmt.Errorf("%s is a symbolic link; remove it, or choose another folder", f.dir)
+	case !st.IsDir():
+		return fmt.Errorf("%s is not a folder; remove it, or choose another folder", f.dir)
+	case st.Mode().Perm()&0o077 != 0:
+		// It fails where the folder is somebody else's. Windows has no such bits
+		// and ignores the call.
+		return os.Chmod(f.dir, 0o700)
+	}
+	return nil
+}
+
+// List implements [grant.Spill]. A file that cannot be read stays where it is:
+// it may hold the only copy of a token, and another key may open it.
+func (f *Folder) List(ctx context.Context, id grant.ID) ([]grant.Credential, error) {
+	name, err := id.Filename()
+	if err != nil {
+		return nil, fmt.Errorf("spill: %w", err)
+	}
+	entries, err := os.ReadDir(f.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var errs []error
+	if err != nil { // what was read before it failed is listed all the same
+		errs = append(errs, fmt.Errorf("spill: %w", err))
+	}
+	var creds []grant.Credential
+	for _, e := range entries {
+		if !spillOf(e.Name(), name) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			errs = append(errs, fmt.Errorf("spill of grant %q: %w", id, err))
+			break
+		}
+		c, err := f.read(filepath.Join(f.dir, e.Name()), id)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("spill of grant %q: %w", id, err))
+			continue
+		}
+		creds = append(creds, c)
+	}
+	return creds, errors.Join(errs...)
+}
+
+func (f *Folder) read(path string, id grant.ID) (grant.Credential, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return grant.Credential{}, err
+	}
+	c, err := f.codec.Decode(id, b)
+	if err == nil && f.Path(c.Grant, c.Writer) != path {
+		err = fmt.Errorf("%w: it is named after another writer", grant.ErrUnreadable)
+	}
+	if err != nil {
+		return grant.Credential{}, fmt.Errorf("%s is kept: %w", path, err)
+	}
+	return c, nil
+}
+
+// spillOf reports whether file is a spill of the grant with that file name. The
+// grant's name may hold dots, so only the length of the rest tells them apart.
+func spillOf(file, name string) bool {
+	rest := len(file) - len(name)
+	return rest == 1+digestLen+len(suffix) && file[:len(name)] == name && file[len(name)] == '.' &&
+		file[len(file)-len(suffix):] == suffix
+}
+
+// Remove implements [grant.Spill]. A file that a power failure brings back does
+// no harm: its record is in the store.
+func (f *Folder) Remove(_ context.Context, id grant.ID, writer string) error {
+	path := f.Path(id, writer)
+	if path == "" {
+		return nil // it cannot have been put
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("spill of grant %q: %w", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,261 @@
+// Package file keeps records in a folder: one file per grant, a lock file
+// beside it, and the promises of the file system in between.
+//
+// # On disk
+//
+//	acme+main.json   the record, mode 0600; see [grant.ID.Filename] for the name
+//	acme+main.lock   empty, held by flock(2) during a Swap, never deleted
+//	.acme+main.json.1f0e….tmp   a Swap in progress, or one that was killed
+//
+// A record file is one line of JSON:
+//
+//	{"file":1,"nonce":"<32 hex digits, new with each Swap>","record":<package record>}
+//
+// Its version is a digest of all its bytes. The nonce makes the same record,
+// written again, another version, and the digest makes a file that was edited
+// by hand another version.
+//
+// # Promises and limits
+//
+// A Swap locks, reads, compares, writes a temporary file, syncs it, renames it
+// over the record and syncs the folder. A crash between any two of these steps
+// leaves the old record or the new one. A Load takes no lock: rename is atomic.
+//
+// The lock excludes those who use the same lock file. Whoever deletes it while
+// a Swap runs lets a second Swap in; so it is never deleted, not even with its
+// grant. flock is not dependable on network file systems, which are refused
+// unless [Options.Shared] takes the responsibility.
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"evergrant/internal/atomicfile"
+	"evergrant/internal/grant"
+	"evergrant/internal/record"
+
+	"github.com/gofrs/flock"
+)
+
+// MaxRecord is the largest encoded record in bytes. It is far above what the
+// limits of a record's lists allow.
+const MaxRecord = 1 << 20
+
+const (
+	recordSuffix = ".json"
+	lockSuffix   = ".lock"
+
+	// lockPoll is the pause between two tries to get a lock that somebody
+	// holds, which lasts for two syncs of a local disk.
+	lockPoll = 2 * time.Millisecond
+	// staleTemp is the age at which a temporary file belongs to a Swap that was
+	// killed. The lock says so already; the age protects a Swap that lost its
+	// lock file to somebody's rm.
+	staleTemp = 10 * time.Minute
+)
+
+// Options of [Open].
+type Options struct {
+	// Shared allows a network file system, where others may have other clocks
+	// and other processes: Properties.SameHost is false with it. It is the
+	// caller's word that flock(2) works there for all who use the store.
+	Shared bool
+}
+
+// Store is a [grant.Store] in a folder. It is safe for concurrent use, by
+// goroutines and by processes.
+type Store struct {
+	dir    string
+	codec  *record.Codec
+	shared bool
+	swept  sync.Map // grant.ID → struct{}: left-over temporary files were looked for
+}
+
+// Open returns the store in dir, and makes the folder, mode 0700, if there is
+// none. It refuses a folder in which others may write, and, unless
+// [Options.Shared], one on a network file system. Other people may list a
+// folder that somebody made with mode 0755; the records in it stay 0600.
+func Open(dir string, codec *record.Codec, o Options) (*Store, error) {
+	if dir == "" {
+		return nil, errors.New("file store: the folder's path is empty")
+	}
+	if err := atomicfile.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("file store: %w", err)
+	}
+	if err := checkFolder(dir, o.Shared); err != nil {
+		return nil, fmt.Errorf("file store: %w", err)
+	}
+	if !o.Shared {
+		name, err := networkFileSystem(dir)
+		if err != nil {
+			return nil, fmt.Errorf("file store: cannot tell the file system of %s: %w", dir, err)
+		}
+		if err := refuseNetwork(dir, name); err != nil {
+			return nil, fmt.Errorf("file store: %w", err)
+		}
+	}
+	return &Store{dir: dir, codec: codec, shared: o.Shared}, nil
+}
+
+// refuseNetwork says why a file system with that name will not do; "" is local.
+func refuseNetwork(dir, name string) error {
+	if name == "" {
+		return nil
+	}
+	return fmt.Errorf("%s is on a network file system (%s), where locks and renames may not hold; use a local folder, or say file:%s?shared=yes if flock works there for everyone", dir, name, dir)
+}
+
+// Properties implements [grant.Store].
+func (s *Store) Properties() grant.Properties {
+	return grant.Properties{Atomic: true, Durable: true, SameHost: !s.shared, MaxRecord: MaxRecord}
+}
+
+// Load implements [grant.Store]. A record file that is not what it should be
+// — damaged, readable by others, somebody else's, a symbolic link — is
+// [grant.ErrUnreadable]: that is definite, and must not be overwritten.
+func (s *Store) Load(ctx context.Context, id grant.ID) (grant.Credential, grant.Version, error) {
+	path, err := s.path(ctx, id)
+	if err != nil {
+		return grant.Credential{}, "", err
+	}
+	b, err := s.read(path)
+	if err != nil {
+		return grant.Credential{}, "", fmt.Errorf("file store: grant %q: %w", id, err)
+	}
+	rec, err := unwrap(b)
+	if err == nil {
+		var c grant.Credential
+		if c, err = s.codec.Decode(id, rec); err == nil {
+			return c, version(b), nil
+		}
+	}
+	return grant.Credential{}, "", fmt.Errorf("file store: grant %q: %w (%s)", id, err, path)
+}
+
+// Swap implements [grant.Store]. An error that says "is unchanged" is definite.
+func (s *Store) Swap(ctx context.Context, id grant.ID, old grant.Version, next grant.Credential) (grant.Version, error) {
+	path, err := s.path(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	if next.Grant != id {
+		return "", fmt.Errorf("file store: a record of grant %q cannot be kept as grant %q", next.Grant, id)
+	}
+	lock, err := s.lock(ctx, strings.TrimSuffix(path, recordSuffix)+lockSuffix)
+	if err != nil {
+		return "", fmt.Errorf("file store: grant %q: %w", id, err)
+	}
+	v, err := s.replace(path, old, next)
+	if cerr := lock.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("%s was replaced, but its lock cannot be given back: %w", path, cerr)
+	}
+	if err != nil {
+		return "", fmt.Errorf("file store: grant %q: %w", id, err)
+	}
+	return v, nil
+}
+
+// replace does the work of Swap; the caller holds the lock. It seals after it
+// has compared: of many who want the same version, only one has to.
+func (s *Store) replace(path string, old grant.Version, next grant.Credential) (grant.Version, error) {
+	if _, done := s.swept.LoadOrStore(next.Grant, struct{}{}); !done {
+		s.sweep(filepath.Base(path))
+	}
+	current, err := s.read(path)
+	switch {
+	case errors.Is(err, grant.ErrNotFound):
+		if old != "" {
+			return "", grant.ErrConflict
+		}
+	case err != nil:
+		return "", err
+	case version(current) != old:
+		return "", grant.ErrConflict
+	}
+	rec, err := s.codec.Encode(next)
+	if err != nil {
+		return "", err
+	}
+	if len(rec) > MaxRecord {
+		return "", fmt.Errorf("%w: %d bytes, at most %d", grant.ErrTooLarge, len(rec), MaxRecord)
+	}
+	b := wrap(rec)
+	if err := atomicfile.Write(path, b, 0o600); err != nil {
+		return "", err
+	}
+	return version(b), nil
+}
+
+func (s *Store) path(ctx context.Context, id grant.ID) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", fmt.Errorf("file store: grant %q: %w", id, err)
+	}
+	name, err := id.Filename()
+	if err != nil {
+		return "", fmt.Errorf("file store: %w", err)
+	}
+	return filepath.Join(s.dir, name+recordSuffix), nil
+}
+
+func (s *Store) lock(ctx context.Context, path string) (*flock.Flock, error) {
+	l := flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR|noFollow), flock.SetPermissions(0o600))
+	if _, err := l.TryLockContext(ctx, lockPoll); err != nil {
+		switch {
+		case ctx.Err() != nil:
+			err = fmt.Errorf("somebody else held it until we gave up: %w", err)
+		case isLink(err):
+			err = errors.New("it is a symbolic link; remove it")
+		}
+		return nil, fmt.Errorf("nothing was written: lock file %s: %w", path, withoutPath(err))
+	}
+	return l, nil
+}
+
+// sweep removes what killed Swaps of a record left behind. A failure is no
+// reason to fail the Swap at hand: the file costs space and nothing else.
+func (s *Store) sweep(base string) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if of, temp := atomicfile.Base(e.Name()); !temp || of != base {
+			continue
+		}
+		if st, err := e.Info(); err == nil && time.Since(st.ModTime()) > staleTemp {
+			_ = os.Remove(filepath.Join(s.dir, e.Name()))
+		}
+	}
+}
+
+// List implements [grant.Lister], in the order of the file names.
+func (s *Store) List(ctx context.Context) iter.Seq2[grant.ID, error] {
+	return func(yield func(grant.ID, error) bool) {
+		entries, err := os.ReadDir(s.dir)
+		if err != nil {
+			yield("", fmt.Errorf("file store: list %s: %w", s.dir, withoutPath(err)))
+			return
+		}
+		for _, e := range entries {
+			if err := ctx.Err(); err != nil {
+				yield("", fmt.Errorf("file store: list %s: %w", s.dir, err))
+				return
+			}
+			name, ok := strings.CutSuffix(e.Name(), recordSuffix)
+			if !ok {
+				continue
+			}
+			if id, ok := grant.ParseFilename(name); ok && !yield(id, nil) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,106 @@
+// Package store turns a store URL into the store that it names.
+package store
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"evergrant/internal/grant"
+	"evergrant/internal/record"
+	"evergrant/internal/store/file"
+	"evergrant/internal/store/mem"
+)
+
+// Schemes are the stores that this version has, as their URLs are written.
+const Schemes = "file:PATH and none:"
+
+// Location is a parsed store URL. It says where records live without touching
+// the place, so that everything can be checked before anything is opened.
+type Location struct {
+	scheme string
+	path   string // absolute
+	shared bool
+}
+
+// None is the place that keeps nothing.
+func None() Location { return Location{scheme: "none"} }
+
+// File is a folder of records.
+func File(path string) Location { return Location{scheme: "file", path: path} }
+
+// Parse reads a store URL. The error is one line for a user.
+func Parse(raw string) (Location, error) {
+	scheme, rest, ok := strings.Cut(raw, ":")
+	if !ok {
+		return Location{}, fmt.Errorf("a store is written scheme:rest, and this one has no colon; this version has %s", Schemes)
+	}
+	switch scheme {
+	case "file":
+		return parseFile(rest)
+	case "none":
+		if rest != "" {
+			return Location{}, errors.New("store none: takes nothing after the colon")
+		}
+		return None(), nil
+	case "git", "ghsecret":
+		return Location{}, fmt.Errorf("store %s: is not built yet in this version, which has %s", scheme, Schemes)
+	}
+	return Location{}, fmt.Errorf("there is no store %q; this version has %s", scheme+":", Schemes)
+}
+
+func parseFile(rest string) (Location, error) {
+	path, query, _ := strings.Cut(rest, "?")
+	l := Location{scheme: "file"}
+	switch {
+	case path == "":
+		return l, errors.New("store file: needs the path of a folder, as in file:/var/lib/evergrant")
+	case strings.HasPrefix(path, "~"):
+		return l, errors.New("store file: does not expand ~; write the whole path, as in file:$HOME/grants")
+	}
+	options, err := url.ParseQuery(query)
+	if err != nil {
+		return l, errors.New("store file: the part after ? is not made of name=value")
+	}
+	for name, values := range options {
+		if name != "shared" || len(values) != 1 || values[0] != "yes" && values[0] != "no" {
+			return l, errors.New("store file: knows ?shared=yes and ?shared=no, and no other option")
+		}
+		l.shared = values[0] == "yes"
+	}
+	if l.path, err = filepath.Abs(path); err != nil {
+		return l, fmt.Errorf("store file: the path cannot be made absolute: %w", err)
+	}
+	return l, nil
+}
+
+// String is the URL in one canonical form: the same place has the same name,
+// wherever the command ran.
+func (l Location) String() string {
+	switch {
+	case l.scheme == "none":
+		return "none:"
+	case l.shared:
+		return "file:" + l.path + "?shared=yes"
+	}
+	return "file:" + l.path
+}
+
+// Keeps reports whether anything written there is there next time.
+func (l Location) Keeps() bool { return l.scheme != "none" }
+
+// SameHost reports whether all who reach the place share one machine.
+func (l Location) SameHost() bool { return !l.shared }
+
+// Path is the folder of a file store, else "".
+func (l Location) Path() string { return l.path }
+
+// Open opens the store; codec reads and writes its records.
+func (l Location) Open(codec *record.Codec) (grant.Store, error) {
+	if l.scheme == "none" {
+		return mem.New(), nil
+	}
+	return file.Open(l.path, codec, file.Options{Shared: l.shared})
+}
