@@ -95,7 +95,6 @@ type call struct {
 	version grant.Version
 	since   time.Time // version has been seen since, in a store that answers
 
-	marked   bool
 	mark     grant.Mark
 	left     time.Duration // of Request.Wait
 	poll     backoff       // between Loads while waiting
@@ -117,6 +116,9 @@ func (e *Engine) newCall(id grant.ID, r Request) *call {
 }
 
 func (c *call) run(ctx context.Context) (Outcome, error) {
+	if err := c.readMark(ctx); err != nil {
+		return Outcome{}, err
+	}
 	for {
 		s, err := c.look(ctx)
 		if err != nil {

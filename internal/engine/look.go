@@ -34,7 +34,7 @@ func (c *call) look(ctx context.Context) (snapshot, error) {
 		if err != nil {
 			return s, err
 		}
-		if err := c.vet(ctx, s); err != nil {
+		if err := c.vet(s); err != nil {
 			return s, err
 		}
 		if !c.startsAnew(s) {
@@ -87,14 +87,7 @@ func (c *call) watch(v grant.Version) {
 
 // vet refuses a store that was rolled back and a record that belongs
 // elsewhere. Nothing is sent for either.
-func (c *call) vet(ctx context.Context, s snapshot) error {
-	if !c.marked {
-		m, err := c.cfg.Marks.Mark(ctx, c.id)
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrStore, err)
-		}
-		c.marked, c.mark = true, m
-	}
+func (c *call) vet(s snapshot) error {
 	least := max(c.mark.Generation, c.r.MinGeneration, c.r.After)
 	switch {
 	case s.absent && least > 0:
@@ -232,8 +225,8 @@ func (c *call) dropSpill(ctx context.Context, k grant.Credential) {
 }
 
 // swap settles the outcome of one Swap by repeating it, for at most budget.
-// With ErrConflict the record is not ours; with any other error the outcome is
-// unknown, unless the error is definite by the Store's contract.
+// With ErrConflict the record is not ours; other definite errors of the Store's
+// contract say that nothing was written; with any other the outcome is unknown.
 func (c *call) swap(ctx context.Context, old grant.Version, next grant.Credential, budget time.Duration) (grant.Version, error) {
 	start, unknown := c.now(), false
 	pause := backoff{next: c.t.RetryMin, most: c.t.RetryMax}
@@ -253,25 +246,46 @@ func (c *call) swap(ctx context.Context, old grant.Version, next grant.Credentia
 			if lerr == nil || errors.Is(lerr, grant.ErrNotFound) {
 				return "", err
 			}
+			err = fmt.Errorf("who wrote the record is unknown: %w", lerr)
 		case definite(err) && !unknown:
 			return "", err
 		default:
 			unknown = true
 		}
 		d := pause.pause(c.cfg.Jitter())
-		if c.elapsed(start)+d > budget {
-			return "", err
-		}
-		if serr := sleep(ctx, d); serr != nil {
-			return "", err
+		if c.elapsed(start)+d > budget || sleep(ctx, d) != nil {
+			return "", unsettledError{err}
 		}
 	}
+}
+
+// unsettledError is an outcome that stayed unknown. What the last try says of
+// itself must not be taken for the outcome, so a definite error is hidden.
+type unsettledError struct{ last error }
+
+func (e unsettledError) Error() string { return e.last.Error() }
+
+func (e unsettledError) Unwrap() error {
+	if definite(e.last) {
+		return nil
+	}
+	return e.last
 }
 
 // definite reports an error that says "this Swap wrote nothing".
 func definite(err error) bool {
 	return errors.Is(err, grant.ErrConflict) || errors.Is(err, grant.ErrTooLarge) ||
 		errors.Is(err, grant.ErrUnreadable) || errors.Is(err, grant.ErrNotWritten)
+}
+
+// readMark comes before the first Load: the mark moves after a definite Swap
+// only, so it is never above what a later Load sees, but for a rollback. The
+// other order would take a parallel refresh for one.
+func (c *call) readMark(ctx context.Context) (err error) {
+	if c.mark, err = c.cfg.Marks.Mark(ctx, c.id); err != nil {
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	return nil
 }
 
 // setMark moves the high-water mark after a definite Swap.

@@ -16,6 +16,9 @@ import (
 // by the conflict rule: an old record over a newer one changes nothing.
 func (e *Engine) Offer(ctx context.Context, k grant.Credential) (Resolution, error) {
 	c := e.newCall(k.Grant, Request{})
+	if err := c.readMark(ctx); err != nil {
+		return 0, err
+	}
 	for {
 		s, err := c.load(ctx)
 		if err != nil {
@@ -152,11 +155,9 @@ func (c *call) repaired(s snapshot, note string) grant.Credential {
 
 // amend swaps an edit until it meets no conflict.
 func (c *call) amend(ctx context.Context, create bool, edit func(snapshot) (grant.Credential, error)) error {
-	m, err := c.cfg.Marks.Mark(ctx, c.id)
-	if err != nil {
-		return storeError(err)
+	if err := c.readMark(ctx); err != nil {
+		return err
 	}
-	c.mark = m
 	for {
 		s, err := c.load(ctx)
 		if err != nil {

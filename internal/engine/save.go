@@ -91,19 +91,18 @@ func (a *attempt) success(ts grant.TokenSet) grant.Credential {
 }
 
 // put swaps k into the store, again and again to the end of the lease (and for
-// Settle at least, if the process was paused), by the conflict rule. In the
-// last third of a lease the rescue block is printed, too. It returns the stored record, errAgain when that one is not
-// ours and stays, or unsaved.
+// Settle at least, if the process was paused), by the conflict rule. It returns
+// the stored record, errAgain when that one is not ours and stays, or unsaved.
 func (a *attempt) put(ctx context.Context, k grant.Credential, unsaved *UnsavedError) (grant.Credential, error) {
-	dctx := context.WithoutCancel(ctx)
 	pause := backoff{next: a.t.RetryMin, most: a.t.RetryMax}
-	ver, next, asked := a.ver, k, false
+	ver, next := a.ver, k
 	budget, begun := max(a.t.Lease-a.elapsed(a.start), a.t.Settle), a.now()
+	rescue := a.rescuer(k, unsaved)
 	for {
-		newVer, err := a.trySwap(ctx, ver, next)
+		newVer, err := a.trySwap(ctx, ver, next, budget-a.elapsed(begun))
 		if err == nil {
 			a.watch(newVer)
-			a.dropSpill(dctx, k)
+			a.dropSpill(context.WithoutCancel(ctx), k)
 			return next, nil
 		}
 		if errors.Is(err, grant.ErrConflict) {
@@ -115,31 +114,56 @@ func (a *attempt) put(ctx context.Context, k grant.Credential, unsaved *UnsavedE
 				ver, next = s.ver, s.cred
 				continue
 			default:
-				return a.settled(dctx, k, s.cred, res)
+				return a.settled(ctx, k, s.cred, res)
 			}
 		}
 		left := budget - a.elapsed(begun)
-		if (cancelled(ctx) || left <= a.t.Lease/3) && !asked {
-			asked = true
-			unsaved.Rescued = a.rescue(k)
-		}
+		rescue(ctx, left)
 		if left <= 0 {
 			unsaved.Err = err
 			return k, unsaved
 		}
 		a.cfg.Logger.Info("saving failed, trying again", "grant", a.id, "cause", err)
 		d := pause.pause(a.cfg.Jitter())
-		if !asked {
-			d = min(d, left-a.t.Lease/3) // never sleep over the rescue
+		if third := left - a.t.Lease/3; third > 0 {
+			d = min(d, third) // never sleep over the rescue
 		}
-		_ = sleep(dctx, max(d, time.Millisecond))
+		sleepOrSignal(ctx, d)
+		rescue(ctx, left)
 	}
 }
 
+// rescuer prints k as the copy of last resort, once: in the last third of the
+// lease, or as soon as a Swap has failed and a signal has come.
+func (a *attempt) rescuer(k grant.Credential, unsaved *UnsavedError) func(context.Context, time.Duration) {
+	done := false
+	return func(ctx context.Context, left time.Duration) {
+		if done || !cancelled(ctx) && left > a.t.Lease/3 {
+			return
+		}
+		done = true
+		if err := a.cfg.Rescue(k); err != nil {
+			a.warn("the rescue block could not be printed: " + err.Error())
+			return
+		}
+		unsaved.Rescued = true
+	}
+}
+
+// sleepOrSignal pauses in a save, which nothing ends; a signal that comes now
+// ends the pause.
+func sleepOrSignal(ctx context.Context, d time.Duration) {
+	if ctx.Err() != nil {
+		ctx = context.WithoutCancel(ctx)
+	}
+	_ = sleep(ctx, d)
+}
+
 // trySwap bounds one Swap, so that a store that hangs cannot keep the rescue
-// block from being printed in time: sooner once the caller has cancelled.
-func (a *attempt) trySwap(ctx context.Context, ver grant.Version, next grant.Credential) (grant.Version, error) {
-	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.t.Request/2)
+// block from being printed in time, nor go on after the lease: sooner once the
+// caller has cancelled.
+func (a *attempt) trySwap(ctx context.Context, ver grant.Version, next grant.Credential, left time.Duration) (grant.Version, error) {
+	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(min(a.t.Request/2, left), time.Millisecond))
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
 		time.AfterFunc(a.t.Request/10, cancel)
@@ -177,6 +201,7 @@ func (c *call) warnSibling(k, s grant.Credential, res Resolution) {
 
 // settled ends a save whose stored record stays.
 func (a *attempt) settled(ctx context.Context, k, s grant.Credential, res Resolution) (grant.Credential, error) {
+	ctx = context.WithoutCancel(ctx)
 	switch res {
 	case Saved:
 		a.dropSpill(ctx, k)
@@ -187,14 +212,6 @@ func (a *attempt) settled(ctx context.Context, k, s grant.Credential, res Resolu
 	}
 	a.dropSpill(ctx, k)
 	return s, errAgain
-}
-
-func (a *attempt) rescue(k grant.Credential) bool {
-	if err := a.cfg.Rescue(k); err != nil {
-		a.warn("the rescue block could not be printed: " + err.Error())
-		return false
-	}
-	return true
 }
 
 // cancelled reports a signal, as opposed to a deadline of the caller's own.

@@ -146,6 +146,9 @@ func (p *process) judge(out engine.Outcome, err error) {
 	var unsaved *engine.UnsavedError
 	if err != nil && !errors.As(err, &unsaved) {
 		w.note("%s ends: %v", p.name, err)
+		if errors.Is(err, engine.ErrRolledBack) || errors.Is(err, engine.ErrBound) {
+			w.fail("%s takes a healthy store for another: %v", p.name, err)
+		}
 		return
 	}
 	w.mu.Lock()

@@ -140,7 +140,8 @@ func (s *Store) Load(ctx context.Context, id grant.ID) (grant.Credential, grant.
 	return grant.Credential{}, "", fmt.Errorf("file store: grant %q: %w (%s)", id, err, path)
 }
 
-// Swap implements [grant.Store]. An error that says "is unchanged" is definite.
+// Swap implements [grant.Store]. Errors from before the rename are definite:
+// [grant.ErrNotWritten].
 func (s *Store) Swap(ctx context.Context, id grant.ID, old grant.Version, next grant.Credential) (grant.Version, error) {
 	path, err := s.path(ctx, id)
 	if err != nil {
@@ -151,7 +152,7 @@ func (s *Store) Swap(ctx context.Context, id grant.ID, old grant.Version, next g
 	}
 	lock, err := s.lock(ctx, strings.TrimSuffix(path, recordSuffix)+lockSuffix)
 	if err != nil {
-		return "", fmt.Errorf("file store: grant %q: %w", id, err)
+		return "", fmt.Errorf("file store: grant %q: %w", id, notWritten(err))
 	}
 	v, err := s.replace(path, old, next)
 	if cerr := lock.Close(); err == nil && cerr != nil {
@@ -188,11 +189,25 @@ func (s *Store) replace(path string, old grant.Version, next grant.Credential) (
 		return "", fmt.Errorf("%w: %d bytes, at most %d", grant.ErrTooLarge, len(rec), MaxRecord)
 	}
 	b := wrap(rec)
-	if err := atomicfile.Write(path, b, 0o600); err != nil {
-		return "", err
+	err = atomicfile.Write(path, b, 0o600)
+	var replaced *atomicfile.ReplacedError
+	switch {
+	case errors.As(err, &replaced):
+		return "", err // in place, and perhaps not durable: unknown
+	case err != nil:
+		return "", notWritten(err)
 	}
 	return version(b), nil
 }
+
+// notWritten marks an error that came before anything was in place.
+func notWritten(err error) error { return unwritten{err} }
+
+// unwritten is [grant.ErrNotWritten] whose text is the cause alone, which says
+// so in its own words.
+type unwritten struct{ error }
+
+func (u unwritten) Unwrap() []error { return []error{grant.ErrNotWritten, u.error} }
 
 func (s *Store) path(ctx context.Context, id grant.ID) (string, error) {
 	if err := ctx.Err(); err != nil {

@@ -1,0 +1,214 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What a contender is to the goals.
+const (
+	roleEvergrant = "evergrant"
+	roleServed    = "served"
+	roleBare      = "bare"
+	roleDurable   = "bare with fsyncs"
+	rolePython    = "python"
+	roleCurl      = "curl"
+	roleNode      = "node"
+)
+
+// contender is a program under measurement.
+type contender struct {
+	role, name string
+	argv       []string
+	env        []string
+	seed       []string // further environment of the first run
+	requests   int      // token requests that one run makes
+	runs       []run
+}
+
+// pythonSource is the usual inline script: one POST, the answer read, the
+// token printed, nothing kept.
+const pythonSource = `
+import json, os, sys, urllib.request
+body = json.dumps({'grant_type': 'refresh_token', 'refresh_token': os.environ['REFRESH_TOKEN'],
+                   'client_id': 'bench'}).encode()
+ask = urllib.request.Request(os.environ['TOKEN_URL'], data=body)
+ask.add_header('Content-Type', 'application/json')
+try:
+    with urllib.request.urlopen(ask) as answer:
+        print(json.loads(answer.read().decode())['access_token'])
+except Exception as e:
+    print(f'refresh failed: {e}', file=sys.stderr)
+    sys.exit(1)
+`
+
+const nodeSource = `
+fetch(process.env.TOKEN_URL, {
+  method: 'POST', headers: { 'content-type': 'application/json' },
+  body: JSON.stringify({ grant_type: 'refresh_token', refresh_token: process.env.REFRESH_TOKEN, client_id: 'bench' }),
+}).then((answer) => answer.json()).then((set) => console.log(set.access_token))
+`
+
+const curlSource = `printf 'grant_type=refresh_token&refresh_token=%s&client_id=bench' "$REFRESH_TOKEN" |
+curl -sSf --data @- "$TOKEN_URL" | jq -er .access_token`
+
+// contenders lists the programs for one scheme. A tool that is not installed
+// is noted and left out.
+func (b *bench) contenders(scheme string, syncs int) ([]*contender, error) {
+	url := b.server.url(scheme)
+	env := []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + b.dir, "LC_ALL=C", "TOKEN_URL=" + url, "REFRESH_TOKEN=first",
+		"SSL_CERT_FILE=" + b.ca.bundle, "CURL_CA_BUNDLE=" + b.ca.bundle, "NODE_EXTRA_CA_CERTS=" + b.ca.file,
+		"XDG_STATE_HOME=" + filepath.Join(b.dir, "state"), "XDG_CONFIG_HOME=" + filepath.Join(b.dir, "config"),
+	}
+	if dir := os.Getenv("BENCH_CERT_DIR"); dir != "" {
+		env = append(env, "SSL_CERT_DIR="+dir) // shows what reading the system's folder of certificates costs
+	}
+	// "served" has a grant of its own: its first run refreshes, no other does.
+	evergrant := func(grant string, more ...string) []string {
+		return append([]string{b.evergrant, "refresh", "--store", "file:" + filepath.Join(b.dir, "store"),
+			"--token-url", url, "--client-id", "bench", "--sink", "stdout:", grant}, more...)
+	}
+	seed := []string{"EVERGRANT_REFRESH_TOKEN=first"}
+	list := []*contender{
+		{role: roleEvergrant, name: "evergrant refresh --force", argv: evergrant(scheme+"/forced", "--force"), seed: seed, requests: 1},
+		{role: roleServed, name: "evergrant, life enough left", argv: evergrant(scheme+"/served", "--min-ttl", "1m"), seed: seed},
+	}
+	for _, v := range []struct {
+		role, name string
+		syncs      int
+	}{
+		{roleBare, "bare Go: POST, write", 0},
+		{roleDurable, fmt.Sprintf("bare Go: POST, %d fsyncs", syncs), syncs},
+	} {
+		file := filepath.Join(b.dir, fmt.Sprintf("bare-%s-%d", scheme, v.syncs))
+		if err := os.WriteFile(file, []byte("first"), 0o600); err != nil {
+			return nil, err
+		}
+		list = append(list, &contender{role: v.role, name: v.name, argv: []string{b.bare, url, file, fmt.Sprint(v.syncs)}, requests: 1})
+	}
+	for _, c := range []*contender{
+		{role: rolePython, name: "Python urllib, inline", argv: []string{"python3", "-c", pythonSource}},
+		{role: roleCurl, name: "curl | jq", argv: []string{"sh", "-c", curlSource}},
+		{role: roleNode, name: "Node fetch", argv: []string{"node", "-e", nodeSource}},
+	} {
+		c.requests = 1
+		if b.available(c) {
+			list = append(list, c)
+		}
+	}
+	for _, c := range list {
+		c.env = env
+	}
+	return list, nil
+}
+
+// once runs a contender and checks that it did what it is measured for.
+func (b *bench) once(ctx context.Context, c *contender) (run, error) {
+	cmd := exec.CommandContext(ctx, c.argv[0], c.argv[1:]...)
+	cmd.Env = append(c.env, c.seed...)
+	var stderr bytes.Buffer
+	stdout, err := os.CreateTemp(b.dir, "stdout")
+	if err != nil {
+		return run{}, err
+	}
+	defer os.Remove(stdout.Name())
+	defer stdout.Close()
+	cmd.Stdout, cmd.Stderr = stdout, &stderr
+
+	before, _ := b.server.seen()
+	start := time.Now()
+	err = cmd.Run()
+	wall := time.Since(start)
+	after, at := b.server.seen()
+	if err != nil {
+		return run{}, fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	if made := after - before; made != c.requests && c.seed == nil {
+		return run{}, fmt.Errorf("it made %d token requests, not %d", made, c.requests)
+	}
+	printed, err := os.ReadFile(stdout.Name())
+	if err != nil {
+		return run{}, err
+	}
+	if !strings.Contains(string(printed), accessTokenPrefix) {
+		return run{}, fmt.Errorf("it printed no access token")
+	}
+	r := run{wall: wall, cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
+	if after > before {
+		r.wire = at.Sub(start)
+	}
+	return r, nil
+}
+
+// available resolves a tool to the program itself: version managers put a
+// shell script in its place, whose cost is not the tool's.
+func (b *bench) available(c *contender) bool {
+	need := map[string][]string{rolePython: {"python3"}, roleCurl: {"curl", "jq"}, roleNode: {"node"}}[c.role]
+	for _, tool := range need {
+		if _, err := exec.LookPath(tool); err != nil {
+			b.noteMissing(tool)
+			return false
+		}
+	}
+	ask := map[string][]string{
+		rolePython: {"python3", "-c", "import sys; print(sys.executable)"},
+		roleNode:   {"node", "-p", "process.execPath"},
+	}[c.role]
+	if ask != nil {
+		program := firstLine(ask...)
+		if program == "" {
+			b.noteMissing(need[0])
+			return false
+		}
+		c.argv[0] = program
+	}
+	return true
+}
+
+func (b *bench) noteMissing(tool string) {
+	if !slices.Contains(b.missing, tool) {
+		b.missing = append(b.missing, tool)
+	}
+}
+
+// countSyncs counts the fsyncs of one refresh by strace, so that the bare
+// program is given the same; without strace it returns what was last counted.
+func (b *bench) countSyncs(ctx context.Context) (n int, counted bool, err error) {
+	list, err := b.contenders("http", 0)
+	if err != nil {
+		return 0, false, err
+	}
+	c := *list[0]
+	c.argv[len(c.argv)-2] = "http/counted"
+	if _, err := b.once(ctx, &c); err != nil {
+		return 0, false, fmt.Errorf("%s: %w", c.name, err)
+	}
+	if _, err := exec.LookPath("strace"); err != nil {
+		return lastCounted, false, nil
+	}
+	trace := filepath.Join(b.dir, "trace")
+	c.seed = nil
+	c.argv = append([]string{"strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o", trace}, c.argv...)
+	if _, err := b.once(ctx, &c); err != nil {
+		return 0, false, fmt.Errorf("%s under strace: %w", c.name, err)
+	}
+	lines, err := os.ReadFile(trace)
+	if err != nil {
+		return 0, false, err
+	}
+	return strings.Count(string(lines), "sync("), true, nil
+}
+
+// lastCounted is the number of fsyncs of one refresh with a file store when
+// it was last counted: lease, spill, record and mark, file and folder each.
+const lastCounted = 8

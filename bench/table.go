@@ -1,0 +1,188 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"evergrant/bench/sample"
+)
+
+func printMachine(b *bench, syncs int, counted bool) {
+	source := "counted by strace"
+	if !counted {
+		source = "as last counted; strace is not installed"
+	}
+	trust := "the system's certificates and the session's own"
+	if !b.ca.system {
+		trust = "the session's own certificate only; the system's were not found"
+	}
+	if dir := os.Getenv("BENCH_CERT_DIR"); dir != "" {
+		trust += ", folder " + dir
+	}
+	fmt.Printf("machine    %s, %d cores, load %s\n", cpuModel(), runtime.NumCPU(), load())
+	fmt.Printf("kernel     %s, file system %s\n", kernel(), fileSystem(b.dir))
+	fmt.Printf("tools      %s; python %s; curl %s;\n           jq %s; node %s\n", runtime.Version(),
+		version("python3", "-c", "import platform; print(platform.python_version())"),
+		word(version("curl", "--version"), 1), strings.TrimPrefix(version("jq", "--version"), "jq-"), version("node", "--version"))
+	fmt.Printf("evergrant  %d fsyncs in a refresh (%s)\n", syncs, source)
+	fmt.Printf("trust      %s\n", trust)
+}
+
+func printTable(scheme string, rounds int, contenders []*contender) {
+	fmt.Printf("\nloopback %s, %d rounds, whole process, ms\n", strings.ToUpper(scheme), rounds)
+	fmt.Printf("  %-27s %31s   %15s   %13s\n", "", "wall", "cpu", "to the wire")
+	fmt.Printf("  %-27s %7s %7s %7s %7s   %7s %7s   %7s\n", "", "median", "p10", "p90", "min", "median", "p90", "median")
+	for _, c := range contenders {
+		wall, cpu, wire := c.column(func(r run) time.Duration { return r.wall }),
+			c.column(func(r run) time.Duration { return r.cpu }), c.column(func(r run) time.Duration { return r.wire })
+		fmt.Printf("  %-27s %7s %7s %7s %7s   %7s %7s   %7s\n", c.name,
+			ms(wall, 0.5), ms(wall, 0.1), ms(wall, 0.9), ms(wall, 0), ms(cpu, 0.5), ms(cpu, 0.9), wireCell(c, wire))
+	}
+}
+
+func wireCell(c *contender, wire []time.Duration) string {
+	if c.requests == 0 {
+		return "none"
+	}
+	return ms(wire, 0.5)
+}
+
+// goal compares two contenders: many over one, at most or at least a limit.
+type goal struct {
+	text       string
+	over, base string // roles
+	limit      float64
+	atMost     bool
+}
+
+func printGoals(contenders []*contender) {
+	by := map[string]*contender{}
+	for _, c := range contenders {
+		by[c.role] = c
+	}
+	fmt.Printf("  %-44s %30s\n", "", "wall ratio: median (p10 to p90)")
+	for _, g := range []goal{
+		{"evergrant within 1.5 x of bare Go with fsyncs", roleEvergrant, roleDurable, 1.5, true},
+		{"Python at least 3 x evergrant", rolePython, roleEvergrant, 3, false},
+		{"Node at least 10 x evergrant", roleNode, roleEvergrant, 10, false},
+		{"no goal: curl and jq over evergrant", roleCurl, roleEvergrant, 0, false},
+		{"no goal: evergrant over bare Go unsynced", roleEvergrant, roleBare, 0, false},
+	} {
+		over, base := by[g.over], by[g.base]
+		if over == nil || base == nil {
+			fmt.Printf("  %-46s %28s\n", g.text, "not measured")
+			continue
+		}
+		wall := func(r run) time.Duration { return r.wall }
+		ratios := sample.Ratios(over.column(wall), base.column(wall))
+		median := sample.Quantile(ratios, 0.5)
+		fmt.Printf("  %-46s %8.2f (%.2f to %.2f)%s\n", g.text, median,
+			sample.Quantile(ratios, 0.1), sample.Quantile(ratios, 0.9), g.verdict(median))
+	}
+	if wire := by[roleEvergrant].column(func(r run) time.Duration { return r.wire }); len(wire) > 0 {
+		median := sample.Millis(sample.Quantile(wire, 0.5))
+		g := goal{limit: 15, atMost: true}
+		fmt.Printf("  %-46s %8.2f ms%s\n", "evergrant on the wire within 15 ms of its start", median, g.verdict(median))
+	}
+}
+
+func (g goal) verdict(median float64) string {
+	switch {
+	case g.limit == 0:
+		return ""
+	case g.atMost == (median <= g.limit):
+		return "  met"
+	}
+	return "  MISSED"
+}
+
+func (c *contender) column(of func(run) time.Duration) []time.Duration {
+	values := make([]time.Duration, len(c.runs))
+	for i, r := range c.runs {
+		values[i] = of(r)
+	}
+	return values
+}
+
+func ms(values []time.Duration, q float64) string {
+	return fmt.Sprintf("%.2f", sample.Millis(sample.Quantile(values, q)))
+}
+
+func cpuModel() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if name, value, ok := strings.Cut(s.Text(), ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+func kernel() string {
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(release))
+}
+
+func load() string {
+	average, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return word(string(average), 0)
+}
+
+// fileSystem names the file system of a folder by the magic number of statfs(2).
+func fileSystem(dir string) string {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return "unknown"
+	}
+	names := map[uint32]string{
+		0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs", 0xF2F52010: "f2fs", 0x2FC12FC1: "zfs",
+		0x794C7630: "overlayfs", 0x01021994: "tmpfs (its fsyncs cost nothing: choose another folder)",
+		0x6969: "nfs", 0x01021997: "9p", 0x65735546: "fuse",
+	}
+	if name, ok := names[uint32(s.Type)]; ok {
+		return name
+	}
+	return fmt.Sprintf("of type %#x", uint32(s.Type))
+}
+
+// version returns a tool's first line, or says that the tool is missing.
+func version(argv ...string) string {
+	if line := firstLine(argv...); line != "" {
+		return line
+	}
+	return "not installed"
+}
+
+func firstLine(argv ...string) string {
+	out, err := exec.Command(argv[0], argv[1:]...).Output()
+	if err != nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	return line
+}
+
+func word(line string, n int) string {
+	if words := strings.Fields(line); n < len(words) {
+		return words[n]
+	}
+	return line
+}

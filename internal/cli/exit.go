@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"evergrant/internal/engine"
+	"evergrant/internal/grant"
+)
+
+// Exit codes are part of the interface: scripts branch on them, so a code never
+// changes its meaning. With 4, 5 and 9 trying again at the printed time is right.
+const (
+	exitOK           = 0  // delivered
+	exitOther        = 1  // anything not named below
+	exitUsage        = 2  // usage or configuration; nothing was sent
+	exitPerson       = 3  // a person has to sign in again, or to run repair
+	exitInDoubt      = 4  // a reply was lost; the next allowed try is printed
+	exitUnreachable  = 5  // the provider cannot be reached or says "later"
+	exitStore        = 6  // the store cannot be used or is not what it should be
+	exitUnsaved      = 7  // refreshed, but saved only as spill or rescue block
+	exitUndelivered  = 8  // refreshed and saved, but a sink failed
+	exitLeased       = 9  // another holder kept the lease for longer than --wait
+	exitRequestError = 10 // the provider refused the request itself
+)
+
+// exitCodes tells the same to users.
+const exitCodes = `Exit codes:
+   0  done                         6  the store cannot be used; nothing was spent
+   1  anything not named here      7  refreshed, but saved only as spill or rescue block
+   2  usage; nothing was sent      8  refreshed and saved, but a sink failed
+   3  a person is needed           9  another holder kept the lease *
+   4  in doubt: a reply was lost * 10 the provider refused the request; nothing was spent
+   5  the provider is away *       *  trying again at the printed time is right`
+
+// errInterrupted is the cause of a context that a signal cancelled.
+var errInterrupted = errors.New("stopped by a signal")
+
+// errTimeout is the cause of a context that --timeout cancelled.
+var errTimeout = errors.New("the time given by --timeout is over")
+
+// usageError is a mistake in what was asked for, found before anything is
+// sent. Hints are lines of their own.
+type usageError struct {
+	msg   string
+	hints []string
+}
+
+func (e *usageError) Error() string { return e.msg }
+
+func usagef(format string, args ...any) *usageError {
+	return &usageError{msg: fmt.Sprintf(format, args...)}
+}
+
+func (e *usageError) hint(lines ...string) *usageError {
+	e.hints = append(e.hints, lines...)
+	return e
+}
+
+// deliveryError says that sinks failed after the token was saved.
+type deliveryError struct{ errs []error }
+
+func (e *deliveryError) Error() string {
+	parts := make([]string, len(e.errs))
+	for i, err := range e.errs {
+		parts[i] = err.Error()
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (e *deliveryError) Unwrap() []error { return e.errs }
+
+// codedError carries an exit code of its own, for commands whose outcome is no
+// failure of the engine (status --warn, a rescue block that is foreign).
+type codedError struct {
+	code int
+	err  error
+	hint string
+}
+
+func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Unwrap() error { return e.err }
+
+// outcome is one row of the mapping from errors to exit codes.
+type outcome struct {
+	is   error
+	code int
+	hint string
+}
+
+// outcomes is read from top to bottom; the first row that matches decides. The
+// causes that a store or a provider wraps come after what they mean.
+func outcomes() []outcome {
+	return []outcome{
+		{engine.ErrBound, exitUsage, "if the move is meant, say so once: evergrant repair GRANT --rebind with the same flags"},
+		{engine.ErrNotAtomic, exitUsage, "add --single-writer if nothing else ever writes this store"},
+		{engine.ErrNoToken, exitUsage, "put a refresh token into a variable and name it: --from-env VAR"},
+		{engine.ErrRetired, exitPerson, "the grant was logged out; sign in again and start a grant with another name"},
+		{grant.ErrNeedsConsent, exitPerson, "sign in again at the provider and put the new refresh token where the first one was; the next refresh starts from it"},
+		{grant.ErrInDoubt, exitInDoubt, ""},
+		{engine.ErrLeased, exitLeased, "another process is refreshing this grant; try again then, or allow more time with --wait"},
+		{engine.ErrWouldRevoke, exitUnreachable, "--no-revoke-running forbids it; try again when that token has ended"},
+		{engine.ErrRefused, exitRequestError, "nothing was spent; check the client id, its secret, --client-auth, --body and the token URL, or whether the provider blocks this address"},
+		{engine.ErrUnreachable, exitUnreachable, ""},
+		{engine.ErrRolledBack, exitStore, "restore the newest copy of the store, or, if there is none: evergrant repair GRANT --accept-rollback"},
+		{grant.ErrUnreadable, exitStore, ""},
+		{grant.ErrTooLarge, exitStore, ""},
+		{grant.ErrNotFound, exitStore, ""},
+		{engine.ErrStore, exitStore, ""},
+	}
+}
+
+// classify maps an error to its exit code and the hints that go with it.
+func classify(err error) (code int, hints []string) {
+	var (
+		usage    *usageError
+		coded    *codedError
+		unsaved  *engine.UnsavedError
+		delivery *deliveryError
+	)
+	switch {
+	case err == nil:
+		return exitOK, nil
+	case errors.As(err, &usage):
+		return exitUsage, usage.hints
+	case errors.As(err, &coded):
+		return coded.code, nonEmpty(coded.hint)
+	case errors.As(err, &unsaved):
+		return exitUnsaved, nonEmpty(unsavedHint(unsaved))
+	case errors.As(err, &delivery):
+		return exitUndelivered, []string{"the record is saved; mend the sink and run the same command again"}
+	case errors.Is(err, errInterrupted):
+		return exitOther, nil
+	}
+	for _, o := range outcomes() {
+		if errors.Is(err, o.is) {
+			return o.code, nonEmpty(o.hint)
+		}
+	}
+	if errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) {
+		return exitOther, []string{"allow more time with --timeout"}
+	}
+	return exitOther, nil
+}
+
+func unsavedHint(e *engine.UnsavedError) string {
+	switch {
+	case e.Rescued:
+		return "keep the rescue block above; mend the store, then: evergrant rescue <LOG, with the same --store and key"
+	case e.Spilled:
+		return "the record is kept on this machine; mend the store and run any evergrant command for this grant here"
+	}
+	return "the record is in no durable place; do not refresh this grant elsewhere before it is saved"
+}
+
+func nonEmpty(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+// report prints the one line of an error and its hints, and returns the code.
+func report(stderr io.Writer, err error) int {
+	code, hints := classify(err)
+	if err == nil {
+		return code
+	}
+	fmt.Fprintf(stderr, "evergrant: %s\n", oneLine(err.Error()))
+	for _, h := range hints {
+		fmt.Fprintf(stderr, "evergrant: hint: %s\n", h)
+	}
+	return code
+}
+
+// oneLine keeps foreign text (a path, a system's message) on its line and free
+// of control characters, which could forge a line or a runner's command.
+func oneLine(s string) string {
+	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return -1
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,211 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"evergrant/internal/atomicfile"
+	"evergrant/internal/grant"
+	"evergrant/internal/holder"
+	"evergrant/internal/record"
+	"evergrant/internal/spill"
+)
+
+func (a *app) keyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "key",
+		Short: "make a sealing key, show its recipient, or re-seal a store",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return usagef("key needs one of new, show-recipient, rotate").hint("evergrant key --help tells what they do")
+		},
+	}
+	cmd.AddCommand(a.keyNewCommand(), a.keyShowCommand(), a.keyRotateCommand())
+	return cmd
+}
+
+func (a *app) keyNewCommand() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "new",
+		Short: "make a sealing key (an age X25519 identity)",
+		Long:  "Makes a sealing key and prints it, or writes it to --out. Whoever has the key can read the records.",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return a.keyNew(out) },
+	}
+	cmd.Flags().StringVar(&out, "out", "", "file `PATH` for the key; created with mode 0600, never overwritten")
+	return cmd
+}
+
+func (a *app) keyNew(out string) error {
+	if out != "" {
+		if _, err := os.Lstat(out); !errors.Is(err, fs.ErrNotExist) {
+			return usagef("--out: %s is there already, and a key is never overwritten", out)
+		}
+	}
+	identity, recipient, err := record.NewKey()
+	if err != nil {
+		return fmt.Errorf("making a key: %w", err)
+	}
+	if out == "" {
+		if _, err := fmt.Fprintln(a.stdout, identity.Reveal()); err != nil {
+			return fmt.Errorf("writing the key: %w", err)
+		}
+	} else {
+		text := fmt.Sprintf("# made by evergrant %s at %s\n# public key: %s\n%s\n", version, stamp(a.now()), recipient, identity.Reveal())
+		if err := atomicfile.Write(out, []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	a.console.notef("recipient: %s", recipient)
+	a.console.notef("keep a copy of the key where the store is not: without it the records cannot be read")
+	return nil
+}
+
+func (a *app) keyShowCommand() *cobra.Command {
+	var o storeOptions
+	cmd := &cobra.Command{
+		Use:   "show-recipient",
+		Short: "print the recipient (the public half) of a sealing key",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			identity, err := o.identity(a.env)
+			if err != nil {
+				return err
+			}
+			if identity.IsZero() {
+				return usagef("no sealing key was given").hint("give EVERGRANT_KEY, --key-env or --key-file")
+			}
+			recipient, err := record.Recipient(identity)
+			if err != nil {
+				return usagef("sealing key: %v", err)
+			}
+			_, err = fmt.Fprintln(a.stdout, recipient)
+			return err
+		},
+	}
+	o.registerKey(cmd.Flags())
+	return cmd
+}
+
+type rotateOptions struct {
+	store           storeOptions
+	newEnv, newFile string
+	newRecipients   []string
+}
+
+func (a *app) keyRotateCommand() *cobra.Command {
+	var o rotateOptions
+	cmd := &cobra.Command{
+		Use:   "rotate",
+		Short: "re-seal every record of a file store with another key",
+		Long: "Re-seals every record of a file store, and what this machine has spilled for it, with another key. A store\n" +
+			"that is not sealed becomes sealed. Change the key of all jobs at once: one with the old key can read nothing.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.keyRotate(cmd.Context(), o) },
+	}
+	o.store.register(cmd.Flags())
+	cmd.Flags().StringVar(&o.newEnv, "new-key-env", "", "environment variable `VAR` that holds the new key")
+	cmd.Flags().StringVar(&o.newFile, "new-key-file", "", "file `PATH` that holds the new key")
+	cmd.Flags().StringArrayVar(&o.newRecipients, "new-recipient", nil, "further age `RECIPIENT` of the re-sealed records; repeatable")
+	cmd.MarkFlagsOneRequired("new-key-env", "new-key-file")
+	cmd.MarkFlagsMutuallyExclusive("new-key-env", "new-key-file")
+	return cmd
+}
+
+func (a *app) keyRotate(ctx context.Context, o rotateOptions) error {
+	p, err := o.store.resolve(a.env)
+	if err != nil {
+		return err
+	}
+	if !p.location.Keeps() {
+		return usagef("store none: keeps nothing, so there is nothing to re-seal")
+	}
+	next, err := o.newCodec(a.env)
+	if err != nil {
+		return err
+	}
+	old, err := p.open()
+	if err != nil {
+		return err
+	}
+	sealed := p
+	sealed.codec = next
+	to, err := sealed.open()
+	if err != nil {
+		return err
+	}
+	lister, ok := old.(grant.Lister)
+	if !ok {
+		return usagef("this store cannot list its grants, so it cannot be re-sealed as a whole")
+	}
+	n, err := 0, error(nil)
+	for id, lerr := range lister.List(ctx) {
+		if lerr != nil {
+			err = errors.Join(err, &codedError{code: exitStore, err: lerr})
+			break
+		}
+		if rerr := a.reseal(ctx, id, p, old, to, next); rerr != nil {
+			err = errors.Join(err, fmt.Errorf("grant %s: %w", id, rerr))
+			continue
+		}
+		n++
+	}
+	a.console.notef("%d grants re-sealed", n)
+	return because(ctx, err)
+}
+
+func (o *rotateOptions) newCodec(env environment) (*record.Codec, error) {
+	s, err := secretOf(env, "--new-key", o.newEnv, o.newFile)
+	if err != nil {
+		return nil, err
+	}
+	identity, err := record.ParseKeyFile([]byte(s.Reveal()))
+	if err != nil {
+		return nil, usagef("new sealing key: %v", err).hint("evergrant key new makes one")
+	}
+	codec, err := record.NewCodec(identity, o.newRecipients...)
+	if err != nil {
+		return nil, usagef("new sealing key: %v", err)
+	}
+	return codec, nil
+}
+
+// reseal writes one record again as it is, sealed by the new codec. It keeps
+// its Writer, since the content is the same. A grant that somebody is
+// refreshing is left alone: the new seal would come between their request and
+// their save. A record that has the new seal already is done.
+func (a *app) reseal(ctx context.Context, id grant.ID, p place, old, to grant.Store, next *record.Codec) error {
+	c, version, err := old.Load(ctx, id)
+	if errors.Is(err, grant.ErrUnreadable) {
+		if _, _, nerr := to.Load(ctx, id); nerr == nil {
+			return nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if l := c.Lease; l != nil && a.now().Before(l.Until) && !holder.Gone(l.Holder) {
+		return &codedError{code: exitLeased, err: fmt.Errorf("somebody is refreshing it until %s", l.Until.UTC().Format(time.RFC3339)), hint: "run the same command again then"}
+	}
+	if _, err := to.Swap(ctx, id, version, c); err != nil {
+		return err
+	}
+	spilled, err := p.spill.List(ctx, id)
+	if err != nil {
+		return err
+	}
+	again := spill.Open(p.spillDir, next)
+	for _, k := range spilled {
+		if err := again.Put(ctx, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}

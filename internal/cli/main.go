@@ -1,0 +1,180 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// app is one run of the program: its streams, its environment, and the flags
+// that every command has.
+type app struct {
+	args    []string
+	env     environment
+	stdin   io.Reader
+	stdout  io.Writer
+	console *console
+
+	verbose, quiet bool
+	began          bool // a command's run has begun; errors before it are usage
+	// speedUp and clockOffset are for tests and the demonstration. They are
+	// hidden, and say so when used.
+	speedUp     int
+	clockOffset time.Duration
+}
+
+// Main runs the command line args, without the program's name, and returns the
+// exit code. It handles signals for the time of its run.
+func Main(args []string, env func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{args: args, env: env, stdin: stdin, stdout: stdout, console: newConsole(stderr)}
+	if err := refuseTokens(args); err != nil {
+		return report(a.console, err)
+	}
+	ctx, stop := a.signals(context.Background())
+	defer stop()
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(a.console)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !a.began {
+		if u := (*usageError)(nil); !errors.As(err, &u) {
+			err = usagef("%v", err).hint("evergrant help lists the commands, and evergrant COMMAND --help its flags")
+		}
+	}
+	return report(a.console, err)
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "evergrant",
+		Short: "keeps rotating OAuth refresh tokens alive, and never loses one",
+		Long: "evergrant keeps rotating OAuth refresh tokens alive for CI jobs, agents and scripts.\n" +
+			"It hands out access tokens, refreshes when it must, and never loses the next refresh token.\n\n" + exitCodes,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usagef("no command was given").hint("evergrant help lists the commands; evergrant demo shows what it does")
+		},
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.begin() },
+	}
+	flags := root.PersistentFlags()
+	flags.BoolVarP(&a.verbose, "verbose", "v", false, "the reasons of each step, on standard error")
+	flags.BoolVarP(&a.quiet, "quiet", "q", false, "only errors on standard error")
+	flags.IntVar(&a.speedUp, "speed-up", 1, "divide the protocol's durations, for demonstrations and tests")
+	flags.DurationVar(&a.clockOffset, "clock-offset", 0, "shift this process's clock, for tests")
+	_ = flags.MarkHidden("speed-up")
+	_ = flags.MarkHidden("clock-offset")
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(a.refreshCommand(), a.tokenCommand(), a.statusCommand(), a.repairCommand(), a.rescueCommand(),
+		a.providersCommand(), a.keyCommand(), a.simulateCommand(), a.demoCommand(), a.versionCommand())
+	a.noteBeginning(root)
+	return root
+}
+
+// noteBeginning lets Main tell the errors of a command's run from those of the
+// parser, which checks some flags at the last moment before it.
+func (a *app) noteBeginning(cmd *cobra.Command) {
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			a.began = true
+			return run(cmd, args)
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		a.noteBeginning(sub)
+	}
+}
+
+// begin checks the flags that every command has.
+func (a *app) begin() error {
+	switch {
+	case a.verbose && a.quiet:
+		return usagef("-v and -q exclude each other")
+	case a.speedUp < 1 || a.speedUp > 1000:
+		return usagef("--speed-up must be between 1 and 1000")
+	}
+	a.console.quiet = a.quiet
+	if a.speedUp > 1 {
+		a.console.notef("the protocol's durations are divided by %d: for demonstrations and tests only", a.speedUp)
+	}
+	if a.clockOffset != 0 {
+		a.console.notef("the clock is shifted by %v: for tests only", a.clockOffset)
+	}
+	return nil
+}
+
+// now is this process's clock.
+func (a *app) now() time.Time { return time.Now().Add(a.clockOffset) }
+
+// logger writes the engine's progress to standard error: what is waited for by
+// default, the reasons of each step with -v, nothing with -q.
+func (a *app) logger() *slog.Logger {
+	switch {
+	case a.verbose:
+		return slog.New(reasons(a.console))
+	case a.quiet:
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(newProgress(a.console))
+}
+
+// signals returns a context that the first SIGINT, SIGTERM or SIGHUP cancels.
+// Later ones are only noted: the engine ends by itself, soon, and to die in a
+// save is the one thing that must not happen. SIGPIPE is taken so that a
+// closed pipe becomes an error of its write; it is caught and not ignored,
+// because children would inherit that.
+func (a *app) signals(parent context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	caught := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup means it
+		caught = append(caught, syscall.SIGHUP)
+	}
+	ch := make(chan os.Signal, 8)
+	done := make(chan struct{})
+	signal.Notify(ch, caught...)
+	go func() {
+		defer close(done)
+		for s := range ch {
+			switch {
+			case s == syscall.SIGPIPE:
+			case ctx.Err() == nil:
+				a.console.notef("%v: stopping; a token in flight is saved first", s)
+				cancel(errInterrupted)
+			default:
+				a.console.notef("%v: still saving; this ends by itself", s)
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(ch)
+		close(ch)
+		<-done
+		cancel(nil)
+	}
+}
+
+// flagError words a mistake in a flag without repeating a long value: it may
+// be a secret that went to the wrong place.
+func flagError(cmd *cobra.Command, err error) error {
+	hint := cmd.CommandPath() + " --help lists the flags"
+	if bad := (*pflag.InvalidValueError)(nil); errors.As(err, &bad) {
+		value := "the value"
+		if v := bad.GetValue(); len(v) <= 20 {
+			value = "\"" + v + "\""
+		}
+		kind := bad.GetFlag().Value.Type()
+		return usagef("--%s: %s is not a %s", bad.GetFlag().Name, oneLine(value), kind).hint(hint)
+	}
+	return usagef("%v", err).hint(hint)
+}

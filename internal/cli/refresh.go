@@ -1,0 +1,324 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"evergrant/internal/engine"
+	"evergrant/internal/grant"
+	"evergrant/internal/sink"
+	"evergrant/internal/store"
+	"evergrant/internal/workflow"
+)
+
+// refreshOptions are the flags of refresh and token.
+type refreshOptions struct {
+	client clientOptions
+	store  storeOptions
+
+	fromEnv         string
+	noCreate        bool
+	minTTL          time.Duration
+	minTTLSet       bool
+	after           uint64
+	force           bool
+	wait, timeout   time.Duration
+	bestEffort      bool
+	noRevokeRunning bool
+	singleWriter    bool
+	minGeneration   uint64
+	sinks           []string
+	json            bool
+}
+
+func (o *refreshOptions) register(f *pflag.FlagSet) {
+	o.client.register(f)
+	o.store.register(f)
+	f.StringVar(&o.fromEnv, "from-env", "", "environment variable `VAR` with a refresh token to start from (default EVERGRANT_REFRESH_TOKEN, or the preset's)")
+	f.BoolVar(&o.noCreate, "no-create", false, "an absent record is an error, never a start")
+	f.DurationVar(&o.minTTL, "min-ttl", 0, "life that the access token must have left (default 30m, or 10 % of the life where a refresh ends the running token)")
+	f.Uint64Var(&o.after, "after", 0, "the API refused the token of generation `N`: only a newer one will do")
+	f.BoolVar(&o.force, "force", false, "refresh even if enough life is left")
+	f.DurationVar(&o.wait, "wait", 3*time.Minute, "how long to wait for another holder or for the next allowed moment")
+	f.DurationVar(&o.timeout, "timeout", 5*time.Minute, "bound on the whole call; a save in progress is finished first")
+	f.BoolVar(&o.bestEffort, "best-effort", false, "deliver a living access token even if its life is below --min-ttl")
+	f.BoolVar(&o.noRevokeRunning, "no-revoke-running", false, "refuse a refresh that would end a running job's token")
+	f.BoolVar(&o.singleWriter, "single-writer", false, "nobody else writes this store: the caller's word")
+	f.Uint64Var(&o.minGeneration, "min-generation", 0, "the store must be at generation `N` at least, else it was rolled back")
+}
+
+func (a *app) refreshCommand() *cobra.Command {
+	var o refreshOptions
+	cmd := &cobra.Command{
+		Use:   "refresh [GRANT]",
+		Short: "make sure that a grant has a living access token, and deliver it",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.minTTLSet = cmd.Flags().Changed("min-ttl")
+			return a.refresh(cmd.Context(), args, o)
+		},
+	}
+	o.register(cmd.Flags())
+	cmd.Flags().StringArrayVar(&o.sinks, "sink", nil, "where the access token goes, as a `URL`; repeatable: "+sink.Schemes)
+	cmd.Flags().BoolVar(&o.json, "json", false, "a report on standard output; never a token")
+	return cmd
+}
+
+func (a *app) tokenCommand() *cobra.Command {
+	var o refreshOptions
+	cmd := &cobra.Command{
+		Use:   "token [GRANT]",
+		Short: "print a living access token, and nothing else, on standard output",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.minTTLSet = cmd.Flags().Changed("min-ttl")
+			o.sinks = []string{"stdout:"}
+			return a.refresh(cmd.Context(), args, o)
+		},
+	}
+	o.register(cmd.Flags())
+	return cmd
+}
+
+// plan is a checked refresh: nothing has been sent or written, and whatever
+// can be known to fail has failed.
+type plan struct {
+	id      grant.ID
+	target  target
+	place   place
+	request engine.Request
+	sinks   []sink.Sink
+	mask    *workflow.Masker
+	warned  []string
+}
+
+func (a *app) refresh(parent context.Context, args []string, o refreshOptions) error {
+	ctx, cancel := within(parent, o.timeout)
+	defer cancel()
+	p, err := a.plan(ctx, args, o)
+	if err != nil {
+		return because(ctx, err)
+	}
+	s, err := a.connect(p.id, p.place, p.target, o.singleWriter)
+	if err != nil {
+		return err
+	}
+	out, err := s.engine.Access(ctx, p.id, p.request)
+	out.Warnings = append(p.warned, a.consider(out)...)
+	unsaved := (*engine.UnsavedError)(nil)
+	if err != nil && !errors.As(err, &unsaved) {
+		a.warn(out.Warnings)
+		return a.explain(because(ctx, err))
+	}
+	a.warn(out.Warnings)
+	delivered, derr := a.deliver(ctx, p, out.Access)
+	if rerr := a.tell(newRefreshReport(s, out, delivered, a.now()), o); derr == nil && rerr != nil {
+		derr = &deliveryError{[]error{rerr}}
+	}
+	if err != nil {
+		if derr != nil {
+			a.console.notef("%v", derr)
+		}
+		return err
+	}
+	return derr
+}
+
+// explain adds what only the environment tells: a CI system hands an empty
+// variable to a run that may not see the secret.
+func (a *app) explain(err error) error {
+	if !errors.Is(err, engine.ErrNoToken) || !a.env.ci() {
+		return err
+	}
+	return usagef("%v", err).hint("this run sees no refresh token: a secret is empty in runs of forks and of Dependabot, and when its name is misspelt",
+		"elsewhere, put a refresh token into a variable and name it: --from-env VAR")
+}
+
+// plan resolves every option.
+func (a *app) plan(ctx context.Context, args []string, o refreshOptions) (plan, error) {
+	var p plan
+	if err := o.check(); err != nil {
+		return p, err
+	}
+	err := o.client.fill(a.env)
+	if err != nil {
+		return p, err
+	}
+	if p.place, err = o.store.resolve(a.env); err != nil {
+		return p, err
+	}
+	if p.target, err = a.target(ctx, o.client, a.timing(p.place)); err != nil {
+		return p, err
+	}
+	if p.id, err = grantName(a.env, args, p.target.preset); err != nil {
+		return p, err
+	}
+	if p.place, err = a.checkPlace(p.place, p.target); err != nil {
+		return p, err
+	}
+	if err = a.openSinks(&p, o.sinks); err != nil {
+		return p, err
+	}
+	p.request = engine.Request{
+		MinTTL: o.life(p.target.behaviour), After: o.after, Force: o.force, Wait: o.wait, BestEffort: o.bestEffort,
+		NoRevokeRunning: o.noRevokeRunning, NoCreate: o.noCreate, MinGeneration: o.minGeneration,
+	}
+	seed, warning, err := a.seed(o.fromEnv, p.target.refreshEnv)
+	if err != nil {
+		return p, err
+	}
+	p.request.Seed = seed
+	p.warned = append(p.warned, nonEmpty(warning)...)
+	for _, name := range p.target.shadows {
+		if a.env.get(name) != "" {
+			p.warned = append(p.warned, fmt.Sprintf("%s is set, and the programs of %s prefer it to this token", name, p.target.title))
+		}
+	}
+	return p, nil
+}
+
+func (o *refreshOptions) check() error {
+	switch {
+	case o.minTTL < 0 || o.wait < 0 || o.timeout < 0:
+		return usagef("--min-ttl, --wait and --timeout cannot be negative")
+	case o.json && slices.Contains(o.sinks, "stdout:"):
+		return usagef("--json puts a report on standard output and --sink stdout: the token: choose one")
+	}
+	return nil
+}
+
+// life is the default of --min-ttl. Where a refresh ends the running token,
+// nobody's job is cut short unless the token is nearly over anyway.
+func (o *refreshOptions) life(b grant.Behaviour) time.Duration {
+	switch {
+	case o.minTTLSet:
+		return o.minTTL
+	case b.RevokesAccess && b.Life > 0:
+		return b.Life / 10
+	case b.RevokesAccess:
+		return 6 * time.Minute
+	}
+	return 30 * time.Minute
+}
+
+// checkPlace holds the two rules that protect a login from a job's defaults:
+// an implicit store that vanishes with its runner, and a store that would have
+// no rescue block.
+func (a *app) checkPlace(p place, t target) (place, error) {
+	switch {
+	case a.env.ci() && !p.named && t.behaviour.Rotates:
+		return p, usagef("no store is named, and in CI the default one vanishes with the runner: %s rotates its refresh tokens, so the next run would spend a dead one", t.title).
+			hint("name a folder that outlives the job, sealed: --store file:/var/lib/evergrant --key-env EVERGRANT_KEY",
+				"evergrant key new makes the key; keep it as a secret of the CI system, in the variable EVERGRANT_KEY")
+	case a.env.ci() && !p.named:
+		p.location = store.None()
+	case !p.location.Keeps() && t.behaviour.Rotates:
+		return p, usagef("store none: keeps nothing, and %s rotates its refresh tokens: the next one would be lost", t.title).
+			hint("name a store that keeps it, as in --store file:/var/lib/evergrant")
+	}
+	return p, p.checkSealing(a.env)
+}
+
+// openSinks checks the sinks before anything is spent. In a step of GitHub
+// Actions a preset that says where its token is expected has sinks by default.
+func (a *app) openSinks(p *plan, urls []string) error {
+	if len(urls) == 0 && a.env.githubActions() && p.target.accessEnv != "" {
+		if a.env.get("GITHUB_ENV") != "" {
+			urls = append(urls, "github-env:"+p.target.accessEnv)
+		}
+		if a.env.get("GITHUB_OUTPUT") != "" {
+			urls = append(urls, "github-output:access-token")
+		}
+	}
+	p.mask = workflow.NewMasker(a.console)
+	for _, u := range urls {
+		s, err := sink.Open(u, sink.Deps{Stdout: a.stdout, Getenv: a.env.get, Mask: p.mask})
+		if err != nil {
+			return usagef("%v", err)
+		}
+		p.sinks = append(p.sinks, s)
+	}
+	return nil
+}
+
+// seed reads the refresh token to start from. A variable that the user named
+// must be set; the default ones need not be.
+func (a *app) seed(fromEnv, presetEnv string) (grant.Secret, string, error) {
+	if fromEnv != "" {
+		s, err := a.env.secretVariable("--from-env", fromEnv)
+		if err != nil {
+			return grant.Secret{}, "", err
+		}
+		return cleanToken("the variable "+showName(fromEnv), s)
+	}
+	for _, name := range []string{"EVERGRANT_REFRESH_TOKEN", presetEnv} {
+		if v := a.env.get(name); name != "" && v != "" {
+			return cleanToken("the variable "+name, grant.NewSecret(v))
+		}
+	}
+	return grant.Secret{}, "", nil
+}
+
+// deliver gives the token to every sink; one that fails does not keep it from
+// the others. In GitHub Actions it is masked before anything is written.
+func (a *app) deliver(ctx context.Context, p plan, t grant.AccessToken) (delivered []string, err error) {
+	if len(p.sinks) == 0 {
+		return nil, nil
+	}
+	// The token is fetched and saved: a signal now must not keep it back.
+	ctx = context.WithoutCancel(ctx)
+	if a.env.githubActions() {
+		if err := p.mask.Mask(t.Value); err != nil {
+			return nil, &deliveryError{[]error{err}}
+		}
+	}
+	var failed []error
+	for _, s := range p.sinks {
+		if err := s.Deliver(ctx, t); err != nil {
+			failed = append(failed, fmt.Errorf("sink %s: %w", s.URL, err))
+			continue
+		}
+		delivered = append(delivered, s.URL)
+	}
+	if len(failed) > 0 {
+		return delivered, &deliveryError{failed}
+	}
+	return delivered, nil
+}
+
+// soon is when the end of a consent is worth a warning.
+const soon = 5 * 24 * time.Hour
+
+// consider adds what a person should know of a good outcome.
+func (a *app) consider(out engine.Outcome) []string {
+	w := out.Warnings
+	if left := out.ConsentEnds.Sub(a.now()); !out.ConsentEnds.IsZero() && left < soon && left > 0 {
+		w = append(w, fmt.Sprintf("the consent ends at %s (in %s); sign in again before", stamp(out.ConsentEnds), span(left)))
+	}
+	return w
+}
+
+func (a *app) warn(warnings []string) {
+	for _, w := range warnings {
+		a.console.warnf("%s", w)
+	}
+}
+
+// tell prints the report: JSON if asked for, else one line for a person,
+// unless the token itself is what was asked for.
+func (a *app) tell(r refreshReport, o refreshOptions) error {
+	if o.json {
+		return printJSON(a.stdout, r)
+	}
+	if !slices.ContainsFunc(o.sinks, func(u string) bool { return strings.HasPrefix(u, "stdout:") }) {
+		a.console.notef("%s", r.line())
+	}
+	return nil
+}

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"evergrant/internal/atomicfile"
+	"evergrant/internal/engine"
+	"evergrant/internal/grant"
+)
+
+type rescueOptions struct {
+	store storeOptions
+	raw   string
+	out   string
+}
+
+func (a *app) rescueCommand() *cobra.Command {
+	var o rescueOptions
+	cmd := &cobra.Command{
+		Use:   "rescue <LOG",
+		Short: "put the record of a rescue block back into the store",
+		Long: "Reads rescue blocks from standard input and puts their records back into the store, unless newer ones\n" +
+			"are there. A whole CI log will do, with its timestamps and colours.\n\n" +
+			"With --raw it takes a provider's answer that could not be read out of a grant's record, into a file.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.rescue(cmd.Context(), o) },
+	}
+	o.store.register(cmd.Flags())
+	cmd.Flags().StringVar(&o.raw, "raw", "", "`GRANT` whose kept answer is taken out of its record")
+	cmd.Flags().StringVar(&o.out, "out", "", "file `PATH` for the kept answer; created with mode 0600, never overwritten")
+	cmd.MarkFlagsRequiredTogether("raw", "out")
+	return cmd
+}
+
+func (a *app) rescue(ctx context.Context, o rescueOptions) error {
+	p, err := o.store.resolve(a.env)
+	if err != nil {
+		return err
+	}
+	if !p.location.Keeps() || a.env.ci() && !p.named {
+		return usagef("rescue needs the store that the record belongs in").hint("name it with --store")
+	}
+	if o.raw != "" {
+		return a.rescueRaw(ctx, p, o)
+	}
+	if !p.codec.Sealed() {
+		return usagef("a rescue block is sealed, and there is no key to open it").
+			hint("give the sealing key that the job had: EVERGRANT_KEY, --key-env or --key-file")
+	}
+	found, err := p.codec.ParseRescue(a.stdin)
+	if err != nil && len(found) == 0 {
+		return &codedError{code: exitOther, err: fmt.Errorf("reading the rescue block: %w", err)}
+	}
+	if len(found) == 0 {
+		return &codedError{code: exitOther, err: errors.New("there is no rescue block in the text"),
+			hint: "it begins with a BEGIN line; feed the whole log: evergrant rescue <LOG"}
+	}
+	failed := err
+	for _, c := range found {
+		if err := a.putBack(ctx, p, c); err != nil {
+			failed = errors.Join(failed, err)
+		}
+	}
+	return because(ctx, failed)
+}
+
+// putBack offers one record to the store and says what became of it.
+func (a *app) putBack(ctx context.Context, p place, c grant.Credential) error {
+	s, err := a.connect(c.Grant, p, target{name: c.Provider, bind: c.Bind}, true)
+	if err != nil {
+		return err
+	}
+	resolution, err := s.engine.Offer(ctx, c)
+	if err != nil {
+		return fmt.Errorf("grant %s: %w", c.Grant, err)
+	}
+	switch resolution {
+	case engine.Write:
+		a.console.notef("%s: generation %d is back in the store", c.Grant, c.Generation)
+	case engine.Saved:
+		a.console.notef("%s: generation %d was in the store already; nothing was changed", c.Grant, c.Generation)
+	case engine.Stale:
+		a.console.notef("%s: the store holds something newer than generation %d of the block; nothing was changed", c.Grant, c.Generation)
+	case engine.Foreign:
+		return &codedError{code: exitPerson,
+			err:  fmt.Errorf("grant %s: the block belongs to another sign-in than the record in the store; nothing was changed", c.Grant),
+			hint: "the newer sign-in goes on; throw the block away if that is the wanted account"}
+	}
+	return nil
+}
+
+func (a *app) rescueRaw(ctx context.Context, p place, o rescueOptions) error {
+	id, err := grantName(a.env, []string{o.raw}, "")
+	if err != nil {
+		return err
+	}
+	if _, err := os.Lstat(o.out); !errors.Is(err, fs.ErrNotExist) {
+		return usagef("--out: %s is there already; name a new file", o.out)
+	}
+	s, err := a.connect(id, p, target{}, true)
+	if err != nil {
+		return err
+	}
+	keep := func(raw grant.Secret) error { return atomicfile.Write(o.out, []byte(raw.Reveal()), 0o600) }
+	if err := s.engine.TakeRaw(ctx, id, keep); err != nil {
+		return because(ctx, fmt.Errorf("grant %s: %w", id, err))
+	}
+	a.console.notef("%s: the answer that could not be read is in %s; it may hold tokens", id, o.out)
+	return nil
+}

@@ -1,0 +1,298 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"evergrant/internal/grant"
+)
+
+type statusOptions struct {
+	store storeOptions
+	json  bool
+	warn  time.Duration
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	var o statusOptions
+	cmd := &cobra.Command{
+		Use:   "status [GRANT]",
+		Short: "show the grants of a store, or the story of one grant",
+		Long: "Shows the grants of a store, or the story of one grant. It asks no provider and changes nothing.\n" +
+			"With --warn it ends with code 3 when a consent ends within that time or a person is needed already.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.status(cmd.Context(), args, o) },
+	}
+	o.store.register(cmd.Flags())
+	cmd.Flags().BoolVar(&o.json, "json", false, "a report on standard output; never a token")
+	cmd.Flags().DurationVar(&o.warn, "warn", 0, "end with code 3 when a consent ends within this time, as in 72h")
+	return cmd
+}
+
+// grantStatus is what status says of one grant. It never holds a token.
+type grantStatus struct {
+	Grant         grant.ID      `json:"grant"`
+	Provider      string        `json:"provider"`
+	State         string        `json:"state"` // also "in doubt" and "unreadable"
+	Reason        string        `json:"reason,omitempty"`
+	Generation    uint64        `json:"generation"`
+	TokenEndsAt   *string       `json:"token_ends_at"`   // null: there is none yet
+	ConsentEndsAt *string       `json:"consent_ends_at"` // null: unknown
+	TokenURL      string        `json:"token_url,omitempty"`
+	ClientID      string        `json:"client_id,omitempty"`
+	Lease         *statusLease  `json:"lease,omitempty"`
+	Doubt         *statusDoubt  `json:"doubt,omitempty"`
+	KeptReply     bool          `json:"kept_reply,omitempty"` // see rescue --raw
+	Unsaved       int           `json:"unsaved,omitempty"`    // spilled records on this machine
+	LastCause     string        `json:"last_cause,omitempty"`
+	Events        []statusEvent `json:"events,omitempty"`
+
+	tokenEnds, consentEnds time.Time
+}
+
+type statusLease struct {
+	Holder string `json:"holder"`
+	Until  string `json:"until"`
+}
+
+type statusDoubt struct {
+	Sends uint   `json:"sends"`
+	First string `json:"first"`
+	Last  string `json:"last"`
+}
+
+type statusEvent struct {
+	At   string `json:"at"`
+	By   string `json:"by"`
+	What string `json:"what"`
+	Note string `json:"note,omitempty"`
+}
+
+func (a *app) status(ctx context.Context, args []string, o statusOptions) error {
+	if o.warn < 0 {
+		return usagef("--warn cannot be negative")
+	}
+	p, err := o.store.resolve(a.env)
+	if err != nil {
+		return err
+	}
+	if !p.location.Keeps() {
+		return usagef("store none: keeps nothing, so there is nothing to show")
+	}
+	st, err := p.open()
+	if err != nil {
+		return err
+	}
+	var all []grantStatus
+	if len(args) > 0 {
+		id, err := grantName(a.env, args, "")
+		if err != nil {
+			return err
+		}
+		one, err := a.look(ctx, st, p, id)
+		if err != nil {
+			return fmt.Errorf("grant %s: %w", id, err)
+		}
+		all = []grantStatus{one}
+	} else if all, err = a.lookAll(ctx, st, p); err != nil {
+		return err
+	}
+	if err := a.show(all, len(args) > 0, o.json); err != nil {
+		return err
+	}
+	return a.alarm(all, o.warn)
+}
+
+func (a *app) lookAll(ctx context.Context, st grant.Store, p place) ([]grantStatus, error) {
+	lister, ok := st.(grant.Lister)
+	if !ok {
+		return nil, usagef("this store cannot list its grants; name one")
+	}
+	all := []grantStatus{}
+	for id, err := range lister.List(ctx) {
+		if err != nil {
+			return nil, &codedError{code: exitStore, err: fmt.Errorf("listing the store: %w", err)}
+		}
+		one, err := a.look(ctx, st, p, id)
+		if err != nil {
+			one = grantStatus{Grant: id, State: "unreadable", Reason: oneLine(err.Error())}
+		}
+		one.Events = nil
+		all = append(all, one)
+	}
+	slices.SortFunc(all, func(x, y grantStatus) int { return strings.Compare(string(x.Grant), string(y.Grant)) })
+	return all, nil
+}
+
+func (a *app) look(ctx context.Context, st grant.Store, p place, id grant.ID) (grantStatus, error) {
+	c, _, err := st.Load(ctx, id)
+	switch {
+	case errors.Is(err, grant.ErrNotFound), errors.Is(err, grant.ErrUnreadable):
+		return grantStatus{}, err
+	case err != nil:
+		return grantStatus{}, &codedError{code: exitStore, err: err}
+	}
+	s := describe(c, a.now())
+	spilled, err := p.spill.List(ctx, id)
+	if err != nil {
+		a.console.warnf("grant %s: %v", id, err)
+	}
+	s.Unsaved = len(spilled)
+	return s, nil
+}
+
+func describe(c grant.Credential, now time.Time) grantStatus {
+	s := grantStatus{
+		Grant: c.Grant, Provider: c.Provider, State: c.State.String(), Reason: c.Reason, Generation: c.Generation,
+		TokenURL: c.Bind.TokenURL, ClientID: c.Bind.ClientID, KeptReply: !c.Raw.IsZero(),
+		consentEnds: c.Tokens.RefreshExpiry,
+	}
+	if !c.Tokens.Access.Value.IsZero() {
+		s.tokenEnds = c.Tokens.Access.Expiry
+	}
+	s.TokenEndsAt, s.ConsentEndsAt = optional(s.tokenEnds), optional(s.consentEnds)
+	if l := c.Lease; l != nil && l.Until.After(now) {
+		s.Lease = &statusLease{l.Holder, stamp(l.Until)}
+	}
+	if c.InDoubt() {
+		s.Doubt = &statusDoubt{c.Doubt.Sends, stamp(c.Doubt.First), stamp(c.Doubt.Last)}
+		if c.State == grant.Live && s.Lease == nil {
+			s.State = "in doubt"
+		}
+	}
+	for _, e := range c.Events {
+		s.Events = append(s.Events, statusEvent{stamp(e.At), e.By, e.What, e.Note})
+	}
+	if n := len(c.Events); n > 0 {
+		last := c.Events[n-1]
+		s.LastCause = strings.TrimSuffix(last.What+": "+last.Note, ": ")
+		if last.What == s.State && last.Note != "" {
+			s.LastCause = last.Note
+		}
+	}
+	return s
+}
+
+func optional(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	s := stamp(t)
+	return &s
+}
+
+func (a *app) show(all []grantStatus, story, asJSON bool) error {
+	switch {
+	case asJSON && story:
+		return printJSON(a.stdout, all[0])
+	case asJSON:
+		return printJSON(a.stdout, all)
+	case story:
+		return a.tellStory(all[0])
+	case len(all) == 0:
+		a.console.notef("the store holds no grant yet")
+		return nil
+	}
+	return a.table(all)
+}
+
+func (a *app) table(all []grantStatus) error {
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "GRANT\tPROVIDER\tGEN\tTOKEN ENDS\tCONSENT ENDS\tSTATE\tLAST")
+	for _, s := range all {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", s.Grant, dash(s.Provider), s.Generation,
+			a.until(s.tokenEnds, "none yet"), a.until(s.consentEnds, "unknown"), s.State, dash(s.LastCause))
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("writing the table: %w", err)
+	}
+	for _, s := range all {
+		if s.State == "unreadable" {
+			a.console.warnf("grant %s: %s", s.Grant, s.Reason)
+		}
+	}
+	return nil
+}
+
+func (a *app) tellStory(s grantStatus) error {
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	row := func(name, value string) { fmt.Fprintf(w, "%s\t%s\n", name, value) }
+	row("grant", string(s.Grant))
+	row("provider", dash(s.Provider))
+	row("token url", s.TokenURL)
+	row("client id", dash(s.ClientID))
+	row("state", strings.TrimSuffix(s.State+": "+s.Reason, ": "))
+	row("generation", fmt.Sprint(s.Generation))
+	row("token ends", a.until(s.tokenEnds, "none yet"))
+	row("consent ends", a.until(s.consentEnds, "unknown: the provider does not say"))
+	if s.Lease != nil {
+		row("lease", "until "+s.Lease.Until+" by "+s.Lease.Holder)
+	}
+	if s.Doubt != nil {
+		row("in doubt", fmt.Sprintf("since %s, sent %d times, last at %s", s.Doubt.First, s.Doubt.Sends, s.Doubt.Last))
+	}
+	if s.KeptReply {
+		row("kept reply", "an answer that could not be read; evergrant rescue --raw takes it out")
+	}
+	if s.Unsaved > 0 {
+		row("unsaved", fmt.Sprintf("%d on this machine; the next refresh puts them into the store", s.Unsaved))
+	}
+	fmt.Fprintln(w)
+	printEvents(w, s.Events)
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("writing the story: %w", err)
+	}
+	return nil
+}
+
+func printEvents(w io.Writer, events []statusEvent) {
+	for _, e := range events {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", e.At, e.What, e.By, e.Note)
+	}
+}
+
+// until words a moment for a person: the date and how far it is.
+func (a *app) until(t time.Time, unknown string) string {
+	if t.IsZero() {
+		return unknown
+	}
+	return t.UTC().Format("2006-01-02 15:04Z") + " (" + span(t.Sub(a.now())) + ")"
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// alarm is the outcome of --warn: one line for each grant that needs a person
+// now or within the time given.
+func (a *app) alarm(all []grantStatus, within time.Duration) error {
+	if within == 0 {
+		return nil
+	}
+	var names []string
+	for _, s := range all {
+		switch {
+		case s.State == grant.NeedsConsent.String():
+			names = append(names, fmt.Sprintf("%s needs a person: %s", s.Grant, s.Reason))
+		case s.State == "unreadable":
+			names = append(names, fmt.Sprintf("%s cannot be read", s.Grant))
+		case !s.consentEnds.IsZero() && s.consentEnds.Sub(a.now()) < within:
+			names = append(names, fmt.Sprintf("the consent of %s ends at %s", s.Grant, stamp(s.consentEnds)))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return &codedError{code: exitPerson, err: errors.New(strings.Join(names, "; ")), hint: "sign in again at the provider, then: evergrant repair GRANT --adopt --from-env VAR"}
+}

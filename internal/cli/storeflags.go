@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"evergrant/internal/grant"
+	"evergrant/internal/mark"
+	"evergrant/internal/record"
+	"evergrant/internal/spill"
+	"evergrant/internal/store"
+)
+
+// storeOptions say where records live and what seals them.
+type storeOptions struct {
+	url             string
+	keyEnv, keyFile string
+	recipients      []string
+}
+
+func (o *storeOptions) register(f *pflag.FlagSet) {
+	f.StringVar(&o.url, "store", "", "`URL` of the place where records live (EVERGRANT_STORE): "+store.Schemes)
+	o.registerKey(f)
+	f.StringArrayVar(&o.recipients, "recipient", nil, "further age `RECIPIENT` who can open the records; repeatable")
+}
+
+func (o *storeOptions) registerKey(f *pflag.FlagSet) {
+	f.StringVar(&o.keyEnv, "key-env", "", "environment variable `VAR` that holds the sealing key (default EVERGRANT_KEY, if set)")
+	f.StringVar(&o.keyFile, "key-file", "", "file `PATH` that holds the sealing key")
+}
+
+// place is an opened store with what belongs to it on this machine.
+type place struct {
+	location store.Location
+	named    bool // by a flag or EVERGRANT_STORE, not by default
+	codec    *record.Codec
+	spill    *spill.Folder
+	marks    *mark.Folder
+	spillDir string
+}
+
+// locate finds out where records live, without opening anything.
+func (o *storeOptions) locate(env environment) (loc store.Location, named bool, err error) {
+	raw := o.url
+	if raw == "" {
+		raw = env.get("EVERGRANT_STORE")
+	}
+	if raw != "" {
+		loc, err = store.Parse(raw)
+		if err != nil {
+			return loc, true, usagef("%v", err)
+		}
+		return loc, true, nil
+	}
+	state, err := env.stateFolder()
+	if err != nil {
+		return loc, false, err
+	}
+	return store.File(filepath.Join(state, "grants")), false, nil
+}
+
+// resolve locates the store and prepares its codec, spill and marks.
+func (o *storeOptions) resolve(env environment) (place, error) {
+	loc, named, err := o.locate(env)
+	if err != nil {
+		return place{}, err
+	}
+	p := place{location: loc, named: named}
+	identity, err := o.identity(env)
+	if err != nil {
+		return place{}, err
+	}
+	if identity.IsZero() && len(o.recipients) > 0 {
+		return place{}, usagef("--recipient without a sealing key would make records that nobody here can read").
+			hint("make a key with evergrant key new and name it with --key-env or --key-file")
+	}
+	if p.codec, err = record.NewCodec(identity, o.recipients...); err != nil {
+		return place{}, usagef("sealing key: %v", err)
+	}
+	if !loc.Keeps() {
+		return p, nil
+	}
+	state, err := env.stateFolder()
+	if err != nil {
+		return place{}, err
+	}
+	// Spills and marks belong to one store: another store's grant of the same
+	// name is another grant.
+	of := grant.NewSecret(loc.String()).Digest()
+	p.spillDir = filepath.Join(state, "spill", of)
+	if tmp := env.get("RUNNER_TEMP"); env.githubActions() && filepath.IsAbs(tmp) {
+		p.spillDir = filepath.Join(tmp, "evergrant", "spill", of)
+	}
+	p.spill = spill.Open(p.spillDir, p.codec)
+	p.marks = mark.Open(filepath.Join(state, "marks", of))
+	return p, nil
+}
+
+// identity reads the sealing key; the zero Secret when there is none.
+func (o *storeOptions) identity(env environment) (grant.Secret, error) {
+	if o.keyEnv != "" && o.keyFile != "" {
+		return grant.Secret{}, usagef("--key-env and --key-file exclude each other")
+	}
+	name := o.keyEnv
+	if name == "" && o.keyFile == "" && env.get("EVERGRANT_KEY") != "" {
+		name = "EVERGRANT_KEY"
+	}
+	s, err := secretOf(env, "--key", name, o.keyFile)
+	if err != nil || s.IsZero() {
+		return grant.Secret{}, err
+	}
+	key, err := record.ParseKeyFile([]byte(s.Reveal()))
+	if err != nil {
+		return grant.Secret{}, usagef("sealing key: %v", err).hint("evergrant key new makes one")
+	}
+	return key, nil
+}
+
+// checkSealing refuses to send anything whose only copy might end up where a
+// rescue block would be the last resort, and none could be printed.
+func (p place) checkSealing(env environment) error {
+	if !p.location.Keeps() || p.codec.Sealed() {
+		return nil
+	}
+	const hint = "make a key once with evergrant key new, keep it as a secret, and pass it as EVERGRANT_KEY or with --key-env or --key-file"
+	switch {
+	case env.ci():
+		return usagef("in CI a sealing key is needed: without one no rescue block can be printed when the store fails").hint(hint)
+	case !p.location.SameHost():
+		return usagef("a store that other machines share needs a sealing key").hint(hint)
+	}
+	return nil
+}
+
+// open opens the store; its errors are those of the store.
+func (p place) open() (grant.Store, error) {
+	s, err := p.location.Open(p.codec)
+	if err != nil {
+		return nil, &codedError{code: exitStore, err: err}
+	}
+	return s, nil
+}
