@@ -8,8 +8,7 @@ import (
 )
 
 // progress is the log handler of a run without -v: it tells a person in plain
-// lines what is waited for, each thing once. A failed attempt is left to -v: it
-// is followed by a wait, which gives the cause, or by the error of the call.
+// lines what is waited for, each thing once.
 type progress struct {
 	c    *console
 	said *sync.Map // what was told, by text before the cause
@@ -28,9 +27,6 @@ func (p progress) WithGroup(string) slog.Handler { return p }
 
 // Handle implements [slog.Handler].
 func (p progress) Handle(_ context.Context, r slog.Record) error {
-	if r.Level < slog.LevelWarn && r.Message == "attempt failed" {
-		return nil
-	}
 	var who, what, why strings.Builder
 	what.WriteString(r.Message)
 	r.Attrs(func(a slog.Attr) bool {

@@ -152,7 +152,7 @@ func (a *attempt) fail(ctx context.Context, err error) error {
 	if !errors.As(err, &re) {
 		re = &grant.RefreshError{Err: err} // in doubt
 	}
-	a.cfg.Logger.Info("attempt failed", "grant", a.id, "fate", re.Fate.String(), "cause", re)
+	a.cfg.Logger.Debug("attempt failed", "grant", a.id, "fate", re.Fate.String(), "cause", re)
 	switch {
 	case re.Fate == grant.Unspent, re.Fate == grant.InDoubt && a.cfg.Behaviour.Reuse == grant.ReuseSafe:
 		a.release(ctx, a.restored())

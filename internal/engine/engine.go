@@ -182,10 +182,17 @@ func (c *call) serve(s snapshot) Outcome {
 	switch {
 	case s.cred.State == grant.NeedsConsent:
 		c.warn("the access token is served until it ends, but a person has to sign in again: " + s.cred.Reason)
-	case s.cred.InDoubt() && c.cfg.Behaviour.Reuse != grant.ReuseSafe:
+	case c.doubtful(s):
 		c.warn("the access token is served, but the fate of the refresh token is in doubt since " + stamp(s.cred.Doubt.First))
 	}
 	return c.outcome(s.cred)
+}
+
+// doubtful reports a doubt that nobody is at: while another's lease runs, its
+// counted send is no more than an ordinary refresh.
+func (c *call) doubtful(s snapshot) bool {
+	leased, _ := foreignLease(s.cred, c.ask(s), c.t)
+	return s.cred.InDoubt() && !leased && c.cfg.Behaviour.Reuse != grant.ReuseSafe
 }
 
 func (c *call) outcome(k grant.Credential) Outcome {

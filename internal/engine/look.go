@@ -96,7 +96,7 @@ func (c *call) vet(s snapshot) error {
 		return nil
 	case s.cred.Generation < least:
 		return fmt.Errorf("%w: it has generation %d, but generation %d was in it", ErrRolledBack, s.cred.Generation, least)
-	case s.cred.Bind != c.cfg.Bind:
+	case s.cred.Bind != c.cfg.Bind && !c.unproven(s):
 		return fmt.Errorf("%w: %s", ErrBound, bindDifference(s.cred.Bind, c.cfg.Bind))
 	}
 	return c.vetSeed(s)
@@ -117,10 +117,20 @@ func (c *call) vetSeed(s snapshot) error {
 	return nil
 }
 
+// unproven reports a record that never yielded a token, whose refresh token
+// the caller holds and nobody can have spent: a first call with a mistyped
+// client or URL leaves one. Starting anew costs nothing then.
+func (c *call) unproven(s snapshot) bool {
+	k := s.cred
+	return k.State == grant.Live && k.Tokens.Access.Value.IsZero() && k.Lease == nil && k.Doubt == nil && k.Raw.IsZero() &&
+		!c.r.Seed.IsZero() && k.Tokens.Refresh.Equal(c.r.Seed)
+}
+
 // startsAnew reports whether the seed must be adopted: the store has no
-// record, or its consent ended and the seed is a token never seen before.
+// record, or an unproven one that belongs elsewhere, or its consent ended and
+// the seed is a token never seen before.
 func (c *call) startsAnew(s snapshot) bool {
-	if s.absent {
+	if s.absent || s.cred.Bind != c.cfg.Bind {
 		return true
 	}
 	return s.cred.State == grant.NeedsConsent && !c.r.Seed.IsZero() && !s.cred.Knows(c.r.Seed.Digest())

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -542,15 +543,18 @@ func TestGraceRetry(t *testing.T) {
 			t.Errorf("lease %v, doubt %+v; want no lease, and doubt", c.Lease, c.Doubt)
 		}
 	})
-	scenario(t, "a provider that loses every reply is not asked without a pause", valid10, func(t *testing.T, w *world) {
-		w.keep()
-		w.replies = slices.Repeat([]reply{{err: lostReply()}}, 1000)
-		_, err := w.access(engine.Request{Force: true, Wait: 5 * time.Minute})
-		wantErr(t, "every reply is lost", err, grant.ErrInDoubt)
-		if n := len(w.sent); n < 4 || n > 40 {
-			t.Errorf("every reply is lost: %d sends in 5 min, want a few", n)
-		}
-	})
+	for _, sameHost := range []bool{false, true} {
+		scenario(t, fmt.Sprintf("a provider that loses every reply is not asked without a pause, same host %v", sameHost), valid10, func(t *testing.T, w *world) {
+			w.sameHost = sameHost
+			w.keep()
+			w.replies = slices.Repeat([]reply{{err: lostReply()}}, 1000)
+			_, err := w.access(engine.Request{Force: true, Wait: 5 * time.Minute})
+			wantErr(t, "every reply is lost", err, grant.ErrInDoubt)
+			if n := len(w.sent); n < 4 || n > 80 {
+				t.Errorf("every reply is lost: %d sends in 5 min, want a few", n)
+			}
+		})
+	}
 	scenario(t, "a successor recovers although the token lives", valid10, func(t *testing.T, w *world) {
 		w.keep(doubted(1, time.Minute))
 		out, err := w.access(engine.Request{MinTTL: time.Minute, Wait: time.Minute})

@@ -341,6 +341,9 @@ func TestCancellation(t *testing.T) {
 		_, err := w.accessCtx(ctx, engine.Request{Force: true, Wait: time.Hour})
 		wantErr(t, "cancelled and lost", err, grant.ErrInDoubt)
 		w.wantSent("whoever was cancelled sends nothing more", "rt7")
+		if n := w.count("swap lease"); n != 1 {
+			t.Errorf("whoever was cancelled counts no second send, but tried %d", n-1)
+		}
 	})
 	scenario(t, "after a rejection, which is believed all the same", strict, func(t *testing.T, w *world) {
 		w.keep(accessEnded)

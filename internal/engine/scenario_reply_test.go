@@ -87,6 +87,13 @@ func TestReplyShapes(t *testing.T) {
 			t.Errorf("an unrotated token proves nothing: generation %d is stored", g)
 		}
 	})
+	scenario(t, "a token that did not rotate, and an earlier try landed", strict, func(t *testing.T, w *world) {
+		w.keep()
+		w.replies = []reply{{set: func(ts *grant.TokenSet) { ts.Refresh = grant.Secret{} }}}
+		w.onSwap = func(kind string, n int) fault { return fault{drop: kind == "save" && n == 1} }
+		out, err := w.access(engine.Request{Force: true})
+		w.wantServed("the Writer tells that the save is ours", out, err, "at8", true)
+	})
 	scenario(t, "no access token: it is saved, and useless", strict, func(t *testing.T, w *world) {
 		w.keep()
 		w.replies = []reply{{set: func(ts *grant.TokenSet) { ts.Access.Value = grant.Secret{} }}}

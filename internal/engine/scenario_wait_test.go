@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,17 +23,20 @@ func TestWaiting(t *testing.T) {
 		if d := w.since(); d < 25*time.Second || d > 35*time.Second {
 			t.Errorf("row 4: served after %v, want within a poll of 25 s", d)
 		}
+		if n := strings.Count(w.log.String(), "msg=waiting"); n != 1 {
+			t.Errorf("row 4: what is waited for is said %d times, want once", n)
+		}
 		if w.count("connect") > 0 || w.count("load") > 8 {
 			t.Errorf("row 4: %d connections and %d Loads while waiting", w.count("connect"), w.count("load"))
 		}
 	})
 	scenario(t, "no longer than Wait", strict, func(t *testing.T, w *world) {
 		c := w.keep(accessEnded, leased(80*time.Second), doubted(1, 0))
-		_, err := w.access(engine.Request{Wait: 45 * time.Second})
+		_, err := w.access(engine.Request{Wait: 40 * time.Second})
 		wantErr(t, "row 4", err, engine.ErrLeased)
 		wantNext(t, "row 4: the lease's end and the skew", err, c.Lease.Until.Add(time.Minute))
-		if d := w.since(); d != 45*time.Second {
-			t.Errorf("row 4: waited %v, want 45 s", d)
+		if d := w.since(); d != 40*time.Second {
+			t.Errorf("row 4: waited %v, want 40 s", d)
 		}
 		w.wantStored("waiting changes nothing", c)
 	})
@@ -44,12 +48,21 @@ func TestWaiting(t *testing.T) {
 			t.Errorf("row 2: served after %v", w.since())
 		}
 	})
-	scenario(t, "but not one that the refresh will end", revoking, func(t *testing.T, w *world) {
-		w.keep(leased(80*time.Second), doubted(1, 0))
-		time.AfterFunc(5*time.Second, func() { w.stranger(w.advance(8, "X")) })
-		out, err := w.access(engine.Request{MinTTL: time.Minute, Wait: time.Minute})
-		w.wantServed("row 2a", out, err, "atX", false)
-	})
+	for name, edits := range map[string][]func(*grant.Credential){
+		"with a send counted": {leased(80 * time.Second), doubted(1, 0)}, "with none": {leased(80 * time.Second)},
+	} {
+		scenario(t, "but not one that the refresh will end, "+name, revoking, func(t *testing.T, w *world) {
+			w.keep(func(c *grant.Credential) {
+				for _, e := range edits {
+					e(c)
+				}
+				c.Lease.Until = time.Now().Add(80 * time.Second)
+			})
+			time.AfterFunc(5*time.Second, func() { w.stranger(w.advance(8, "X")) })
+			out, err := w.access(engine.Request{MinTTL: time.Minute, Wait: time.Minute})
+			w.wantServed("row 2a", out, err, "atX", false)
+		})
+	}
 	scenario(t, "a lease that ran out is taken over after skew and quiet", strict, func(t *testing.T, w *world) {
 		c := w.keep(accessEnded, leased(80*time.Second), doubted(1, 0))
 		c.Lease.Until = time.Now().Add(20 * time.Second) // 30 s after it ended, quiet is what is left

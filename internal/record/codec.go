@@ -85,7 +85,11 @@ func (c *Codec) marshal(cred grant.Credential) ([]byte, error) {
 // Decode reads the stored form of the record of grant id, sealed or plain. All
 // its errors wrap [grant.ErrUnreadable] and say what to do.
 func (c *Codec) Decode(id grant.ID, b []byte) (grant.Credential, error) {
-	sealed, err := split(b)
+	members, err := splitRecord(b)
+	if err != nil {
+		return grant.Credential{}, err
+	}
+	sealed, err := boxOf(members)
 	switch {
 	case err != nil:
 		return grant.Credential{}, err
@@ -98,17 +102,12 @@ func (c *Codec) Decode(id grant.ID, b []byte) (grant.Credential, error) {
 	case c.requireSeal:
 		return grant.Credential{}, unreadable("it is not sealed, and only sealed records are accepted here")
 	}
-	return decodePlain(id, b)
+	return decodeMembers(id, members)
 }
 
-// split looks at the envelope: it returns the age file of a sealed record, nil
-// for a plain one, and an error for what is no record of this major version.
-func split(b []byte) ([]byte, error) {
-	members, err := splitRecord(b)
-	if err != nil {
-		return nil, err
-	}
-	var sealed []byte
+// boxOf looks at the envelope: it returns the age file of a sealed record and
+// nil for a plain one.
+func boxOf(members []member) ([]byte, error) {
 	for _, m := range members {
 		if m.name != "sealed" {
 			continue
@@ -117,14 +116,17 @@ func split(b []byte) ([]byte, error) {
 		if err != nil {
 			return nil, unreadable("member /sealed is not a string")
 		}
-		if sealed, err = base64.StdEncoding.Strict().DecodeString(s); err != nil || len(sealed) == 0 {
+		sealed, err := base64.StdEncoding.Strict().DecodeString(s)
+		if err != nil || len(sealed) == 0 {
 			return nil, unreadable("it is damaged: member /sealed is not base64")
 		}
+		return sealed, nil
 	}
-	return sealed, nil
+	return nil, nil
 }
 
-// splitRecord checks that b is one JSON object of a major version that we know.
+// splitRecord checks that b is one JSON object of a major version that we know
+// and returns its members. They are cut from one copy of b.
 func splitRecord(b []byte) ([]member, error) {
 	b = bytes.Trim(b, " \t\r\n")
 	if len(b) == 0 {
@@ -133,7 +135,7 @@ func splitRecord(b []byte) ([]member, error) {
 	if !json.Valid(b) {
 		return nil, unreadable("it is damaged: not one whole JSON object")
 	}
-	members, err := splitObject(b)
+	members, err := splitObject(make([]member, 0, fewMembers), string(b))
 	if err != nil {
 		return nil, unreadable("it %v", err)
 	}
@@ -141,7 +143,7 @@ func splitRecord(b []byte) ([]member, error) {
 		if m.name != "evergrant" {
 			continue
 		}
-		v, err := strconv.ParseUint(string(m.raw), 10, 64)
+		v, err := strconv.ParseUint(m.raw, 10, 64)
 		switch {
 		case err != nil || v == 0:
 			return nil, unreadable("member /evergrant is not a version")
@@ -155,10 +157,15 @@ func splitRecord(b []byte) ([]member, error) {
 
 // decodePlain reads the wire form; an empty id takes any grant.
 func decodePlain(id grant.ID, b []byte) (grant.Credential, error) {
-	if _, err := splitRecord(b); err != nil {
+	members, err := splitRecord(b)
+	if err != nil {
 		return grant.Credential{}, err
 	}
-	cred, err := unmarshal(bytes.Trim(b, " \t\r\n"))
+	return decodeMembers(id, members)
+}
+
+func decodeMembers(id grant.ID, members []member) (grant.Credential, error) {
+	cred, err := unmarshal(members)
 	if err != nil {
 		return grant.Credential{}, unreadable("%v", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,12 +18,13 @@ type form struct {
 	writing bool
 	path    string // JSON pointer of the object at hand
 
-	out   []byte            // writing: the text so far
-	extra map[string]string // writing: members still to be put back; reading: those met
+	out      []byte            // writing: the text so far
+	extra    map[string]string // writing: members to be put back; reading: those met
+	pointers []string          // writing: the keys of extra, sorted
 
-	members map[string][]byte // reading: members of the object at hand not yet asked for
-	order   []string          // reading: their names as they came
-	err     error             // the first failure; later calls do nothing
+	members []member // reading: members of the object at hand, struck off when asked for
+	cursor  int      // reading: where the next one is likely to be
+	err     error    // the first failure; later calls do nothing
 }
 
 // fail keeps the first failure, with the place of the member. The text never
@@ -35,14 +35,22 @@ func (f *form) fail(name string, err error) {
 	}
 }
 
-// take returns the text of a member and strikes it off; nil if it is absent.
-func (f *form) take(name string) []byte {
-	raw := f.members[name]
-	delete(f.members, name)
+// take returns the text of a member and strikes it off; "" if it is absent. It
+// begins to look behind the member found last: members are asked for in the
+// order in which they are written.
+func (f *form) take(name string) string {
 	if f.err != nil {
-		return nil
+		return ""
 	}
-	return raw
+	for i := range f.members {
+		at := (f.cursor + i) % len(f.members)
+		if m := &f.members[at]; m.name == name {
+			raw := m.raw
+			m.raw, f.cursor = "", at+1
+			return raw
+		}
+	}
+	return ""
 }
 
 func (f *form) name(name string) {
@@ -60,7 +68,7 @@ func (f *form) text(name string, p *string) {
 		}
 		return
 	}
-	if raw := f.take(name); raw != nil {
+	if raw := f.take(name); raw != "" {
 		s, err := text(raw)
 		if err != nil {
 			f.fail(name, errors.New("is not a string"))
@@ -94,7 +102,7 @@ func (f *form) texts(name string, p *[]string) {
 		return
 	}
 	raw := f.take(name)
-	if raw == nil {
+	if raw == "" {
 		return
 	}
 	items, err := splitArray(raw)
@@ -118,8 +126,8 @@ func (f *form) number(name string, p *uint64) {
 		f.out = strconv.AppendUint(f.out, *p, 10)
 		return
 	}
-	if raw := f.take(name); raw != nil {
-		n, err := strconv.ParseUint(string(raw), 10, 64)
+	if raw := f.take(name); raw != "" {
+		n, err := strconv.ParseUint(raw, 10, 64)
 		if err != nil {
 			f.fail(name, errors.New("is not a whole number from 0 to 18446744073709551615"))
 			return
@@ -136,7 +144,7 @@ func (f *form) truth(name string, p *bool) {
 		}
 		return
 	}
-	switch raw := string(f.take(name)); raw {
+	switch raw := f.take(name); raw {
 	case "":
 	case "true", "false":
 		*p = raw == "true"
@@ -148,8 +156,8 @@ func (f *form) truth(name string, p *bool) {
 func (f *form) time(name string, p *time.Time) {
 	if f.writing {
 		if !p.IsZero() {
-			s := clamp(*p).Format(time.RFC3339Nano)
-			f.text(name, &s)
+			f.name(name)
+			f.out = append(clamp(*p).AppendFormat(append(f.out, '"'), time.RFC3339Nano), '"')
 		}
 		return
 	}
@@ -169,14 +177,14 @@ func (f *form) time(name string, p *time.Time) {
 // clamp brings t into the years that RFC 3339 can write. A provider that names
 // an absurd expiry must not make a record that cannot be saved.
 func clamp(t time.Time) time.Time {
-	t = t.UTC()
-	if first := time.Unix(0, 1).AddDate(-1969, 0, 0).UTC(); t.Before(first) {
-		return first
+	const first, last = -62135596800, 253402300799 // Unix time of the first and the last second
+	switch s := t.Unix(); {
+	case s < first || s == first && t.Nanosecond() == 0: // the zero time means that there is none
+		return time.Unix(first, 1).UTC()
+	case s > last:
+		return time.Unix(last, 999999999).UTC()
 	}
-	if last := time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC); t.After(last) {
-		return last
-	}
-	return t
+	return t.UTC()
 }
 
 func (f *form) duration(name string, p *time.Duration) {
@@ -230,11 +238,11 @@ func (f *form) object(name string, present bool, members func()) {
 		}
 		if present {
 			f.name(name)
-			f.enter(name, nil, members)
+			f.enter(name, "", members)
 		}
 		return
 	}
-	if raw := f.take(name); raw != nil {
+	if raw := f.take(name); raw != "" {
 		f.enter(name, raw, members)
 	}
 }
@@ -245,11 +253,11 @@ func optional[T any](f *form, name string, p **T, members func(*T)) {
 	if f.writing {
 		if *p != nil {
 			f.name(name)
-			f.enter(name, nil, func() { members(*p) })
+			f.enter(name, "", func() { members(*p) })
 		}
 		return
 	}
-	if raw := f.take(name); raw != nil {
+	if raw := f.take(name); raw != "" {
 		*p = new(T)
 		f.enter(name, raw, func() { members(*p) })
 	}
@@ -257,8 +265,8 @@ func optional[T any](f *form, name string, p **T, members func(*T)) {
 
 // enter does what is common to all objects, the whole record included: it
 // opens and closes them, and sees to the members that describe does not name.
-func (f *form) enter(step string, raw []byte, members func()) {
-	path, outer, order := f.path, f.members, f.order
+func (f *form) enter(step, raw string, members func()) {
+	path, outer, cursor := f.path, f.members, f.cursor
 	if step != "" {
 		f.path += "/" + step
 	}
@@ -267,43 +275,36 @@ func (f *form) enter(step string, raw []byte, members func()) {
 		members()
 		f.putBack()
 		f.out = append(f.out, '}')
-	} else if f.open(raw) {
-		members()
-		for _, name := range f.order {
-			if raw, unknown := f.members[name]; unknown {
-				f.keep(f.path+"/"+escapePointer(name), string(raw))
-			}
-		}
+	} else if list, err := splitObject(make([]member, 0, 8), raw); err == nil {
+		f.read(list, members)
+	} else if f.err == nil {
+		f.err = fmt.Errorf("member %s %w", f.path, err)
 	}
-	f.path, f.members, f.order = path, outer, order
+	f.path, f.members, f.cursor = path, outer, cursor
 }
 
-func (f *form) open(raw []byte) bool {
-	list, err := splitObject(raw)
-	if err != nil && f.err == nil {
-		f.err = fmt.Errorf("member %s %w", f.path, err)
-		if f.path == "" {
-			f.err = fmt.Errorf("it %w", err)
+// read passes over the members in list and keeps those that nobody asks for.
+func (f *form) read(list []member, members func()) {
+	f.members, f.cursor = list, 0
+	members()
+	for _, m := range f.members {
+		if m.raw != "" {
+			f.keep(f.path+"/"+escapePointer(m.name), m.raw)
 		}
 	}
-	f.members, f.order = make(map[string][]byte, len(list)), nil
-	for _, m := range list {
-		f.members[m.name] = m.raw
-		f.order = append(f.order, m.name)
-	}
-	return f.err == nil
 }
 
 func (f *form) keep(pointer, raw string) {
 	if f.extra == nil {
 		f.extra = make(map[string]string)
 	}
-	f.extra[pointer] = raw
+	// A copy of its own does not hold on to the text of the whole record.
+	f.extra[pointer] = strings.Clone(raw)
 }
 
 // putBack writes the unknown members of the object at hand, sorted by name.
 func (f *form) putBack() {
-	for _, pointer := range slices.Sorted(maps.Keys(f.extra)) {
+	for _, pointer := range f.pointers {
 		at := strings.LastIndexByte(pointer, '/')
 		if at < 0 || pointer[:at] != f.path {
 			continue

@@ -5,24 +5,27 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
-// member is one name and its value as it stands in the text.
-type member struct {
-	name string
-	raw  []byte
-}
+// member is one name and its value as it stands in the text; an empty value
+// marks one that has been read.
+type member struct{ name, raw string }
 
-// splitObject returns the members of raw, which must be valid JSON, in order.
+// fewMembers is how many names are compared one by one before a map is made: a
+// record has fewer, and whatever a stranger made must not cost a square.
+const fewMembers = 32
+
+// splitObject appends the members of raw, which must be valid JSON, in order.
 // encoding/json will not do: it takes names in any case, and a name twice.
-func splitObject(raw []byte) ([]member, error) {
+func splitObject(list []member, raw string) ([]member, error) {
 	if raw[0] != '{' {
 		return nil, errors.New("is not an object")
 	}
-	var members []member
-	seen := make(map[string]bool)
+	start := len(list)
+	var seen map[string]bool
 	for at := next(raw, 1); raw[at] != '}'; {
 		if raw[at] == ',' {
 			at = next(raw, at+1)
@@ -32,24 +35,32 @@ func splitObject(raw []byte) ([]member, error) {
 		if err != nil {
 			return nil, err
 		}
-		if seen[name] {
+		if seen == nil && len(list)-start == fewMembers {
+			seen = make(map[string]bool)
+			for _, m := range list[start:] {
+				seen[m.name] = true
+			}
+		}
+		if seen[name] || seen == nil && slices.ContainsFunc(list[start:], func(m member) bool { return m.name == name }) {
 			return nil, fmt.Errorf("has the member %q twice", shorten(name))
 		}
-		seen[name] = true
+		if seen != nil {
+			seen[name] = true
+		}
 		at = next(raw, next(raw, end)+1) // over the colon
 		end = skip(raw, at)
-		members = append(members, member{name, raw[at:end]})
+		list = append(list, member{name, raw[at:end]})
 		at = next(raw, end)
 	}
-	return members, nil
+	return list, nil
 }
 
 // splitArray returns the items of raw, which must be valid JSON.
-func splitArray(raw []byte) ([][]byte, error) {
+func splitArray(raw string) ([]string, error) {
 	if raw[0] != '[' {
 		return nil, errors.New("is not a list")
 	}
-	var items [][]byte
+	var items []string
 	for at := next(raw, 1); raw[at] != ']'; {
 		if raw[at] == ',' {
 			at = next(raw, at+1)
@@ -62,7 +73,7 @@ func splitArray(raw []byte) ([][]byte, error) {
 }
 
 // next returns the place of the first byte from at on that is not white space.
-func next(raw []byte, at int) int {
+func next(raw string, at int) int {
 	for at < len(raw) && (raw[at] == ' ' || raw[at] == '\t' || raw[at] == '\n' || raw[at] == '\r') {
 		at++
 	}
@@ -70,43 +81,61 @@ func next(raw []byte, at int) int {
 }
 
 // skip returns the place behind the value that starts at at.
-func skip(raw []byte, at int) int {
-	for depth := 0; at < len(raw); {
+func skip(raw string, at int) int {
+	for depth := 0; ; at++ {
 		switch raw[at] {
 		case '"':
-			for at++; raw[at] != '"'; at++ {
-				if raw[at] == '\\' {
-					at++
-				}
-			}
+			at = skipString(raw, at)
 		case '{', '[':
 			depth++
+			continue
 		case '}', ']':
 			depth--
+		case ',', ':', ' ', '\t', '\r', '\n':
+			continue
+		default: // a number or a word
+			for at+1 < len(raw) && strings.IndexByte(",:]} \t\r\n", raw[at+1]) < 0 {
+				at++
+			}
 		}
-		at++
-		if depth == 0 && (at == len(raw) || strings.IndexByte(",:]} \t\r\n", raw[at]) >= 0) {
-			return at
+		if depth == 0 {
+			return at + 1
 		}
 	}
-	return at
 }
 
-func unquote(raw []byte) (string, error) {
+// skipString returns the place of the quote that ends the string at at.
+func skipString(raw string, at int) int {
+	for at++; ; at++ {
+		quote := strings.IndexByte(raw[at:], '"')
+		if escape := strings.IndexByte(raw[at:at+quote], '\\'); escape < 0 {
+			return at + quote
+		} else {
+			at += escape + 1 // at what the backslash escapes
+		}
+	}
+}
+
+// unquote reads a string. Most have no escape and are what stands between the
+// quotes; whatever else is there is for encoding/json.
+func unquote(raw string) (string, error) {
 	if raw[0] != '"' {
 		return "", errors.New("is not a string")
 	}
+	if s := raw[1 : len(raw)-1]; strings.IndexByte(s, '\\') < 0 && utf8.ValidString(s) {
+		return s, nil
+	}
 	var s string
-	err := json.Unmarshal(raw, &s)
+	err := json.Unmarshal([]byte(raw), &s)
 	return s, err
 }
 
 // text reads a string, or the object that stands for one that is not UTF-8.
-func text(raw []byte) (string, error) {
+func text(raw string) (string, error) {
 	if raw[0] != '{' {
 		return unquote(raw)
 	}
-	members, err := splitObject(raw)
+	members, err := splitObject(nil, raw)
 	if err != nil {
 		return "", err
 	}
@@ -138,19 +167,24 @@ func appendText(b []byte, s string) []byte {
 // grammar demands and no others.
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
+	plain := 0 // where the bytes begin that need no escape
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, s[plain:i]...)
+		plain = i + 1
+		switch c {
+		case '"', '\\':
 			b = append(b, '\\', c)
-		case c == '\n':
+		case '\n':
 			b = append(b, '\\', 'n')
-		case c < 0x20:
-			b = fmt.Appendf(b, `\u%04x`, c)
 		default:
-			b = append(b, c)
+			b = fmt.Appendf(b, `\u%04x`, c)
 		}
 	}
-	return append(b, '"')
+	return append(append(b, s[plain:]...), '"')
 }
 
 // escapePointer writes a member's name as a step of a JSON pointer (RFC 6901 §3).

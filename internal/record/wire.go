@@ -5,8 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,17 +86,18 @@ func (f *form) events(name string, p *[]grant.Event) {
 		}
 		f.name(name)
 		f.out = append(f.out, '[')
+		steps := f.eventSteps(name, *p)
 		for i := range *p {
 			if i > 0 {
 				f.out = append(f.out, ',')
 			}
-			f.enter(name+"/"+eventStep((*p)[i:]), nil, func() { event(&(*p)[i]) })
+			f.enter(steps[i], "", func() { event(&(*p)[i]) })
 		}
 		f.out = append(f.out, ']')
 		return
 	}
 	raw := f.take(name)
-	if raw == nil {
+	if raw == "" {
 		return
 	}
 	items, err := splitArray(raw)
@@ -104,48 +105,71 @@ func (f *form) events(name string, p *[]grant.Event) {
 		f.fail(name, err)
 		return
 	}
-	// The step of an event depends on those behind it, so the last comes first.
 	events := make([]grant.Event, len(items))
-	for i := len(items) - 1; i >= 0 && f.err == nil; i-- {
-		at := i
-		met := f.extra
+	unknown := make(map[int]map[string]string) // by the event's index
+	met := f.extra
+	for i := 0; i < len(items) && f.err == nil; i++ {
 		f.extra = nil
-		f.enter(fmt.Sprintf("%s/%d", name, at), items[at], func() { event(&events[at]) })
-		unknown := f.extra
-		f.extra = met
-		for pointer, value := range unknown {
-			member := pointer[strings.LastIndexByte(pointer, '/'):]
-			f.keep(f.path+"/"+name+"/"+eventStep(events[at:])+member, value)
+		f.enter(name+"/"+strconv.Itoa(i), items[i], func() { event(&events[i]) })
+		if f.extra != nil {
+			unknown[i] = f.extra
 		}
 	}
+	f.extra = met
 	*p = events
+	if len(unknown) == 0 {
+		return
+	}
+	steps := eventSteps(events)
+	for i, members := range unknown {
+		for pointer, value := range members {
+			f.keep(f.path+"/"+name+"/"+steps[i]+pointer[strings.LastIndexByte(pointer, '/'):], value)
+		}
+	}
 }
 
-// eventStep names the first of events for a pointer that outlives older ones.
-func eventStep(events []grant.Event) string {
-	print := func(e grant.Event) string {
+// eventSteps names the events for the pointers of their unknown members. Where
+// no event has one, the names do not matter, and nothing is hashed.
+func (f *form) eventSteps(name string, events []grant.Event) []string {
+	under := f.path + "/" + name + "/"
+	if !slices.ContainsFunc(f.pointers, func(p string) bool { return strings.HasPrefix(p, under) }) {
+		return slices.Repeat([]string{name}, len(events))
+	}
+	steps := eventSteps(events)
+	for i, step := range steps {
+		steps[i] = name + "/" + step
+	}
+	return steps
+}
+
+// eventSteps names events in a way that outlives the older ones: by a digest,
+// and by how many equal ones come later.
+func eventSteps(events []grant.Event) []string {
+	steps := make([]string, len(events))
+	later := make(map[[sha256.Size]byte]int)
+	for i := len(events) - 1; i >= 0; i-- {
+		e := events[i]
 		sum := sha256.Sum256(fmt.Appendf(nil, "%s %q %q %q", e.At.UTC().Format(time.RFC3339Nano), e.By, e.What, e.Note))
-		return hex.EncodeToString(sum[:8])
+		steps[i] = hex.EncodeToString(sum[:8]) + "-" + strconv.Itoa(later[sum])
+		later[sum]++
 	}
-	first, later := print(events[0]), 0
-	for _, e := range events[1:] {
-		if print(e) == first {
-			later++
-		}
-	}
-	return first + "-" + strconv.Itoa(later)
+	return steps
 }
 
 // marshal writes the wire form.
 func marshal(c grant.Credential) ([]byte, error) {
-	f := &form{writing: true, extra: maps.Clone(c.Extra)}
-	f.out = make([]byte, 0, 2048+len(c.Raw.Reveal()))
+	f := &form{writing: true, extra: c.Extra}
+	f.out = make([]byte, 0, 2048+128*len(c.Events)+len(c.Tokens.Access.Value.Reveal())+len(c.Raw.Reveal()))
 	m := strconv.Itoa(minor)
-	if kept, ok := f.extra[minorPointer]; ok {
-		m = kept
-		delete(f.extra, minorPointer)
+	for pointer := range c.Extra {
+		if pointer == minorPointer {
+			m = c.Extra[pointer]
+			continue
+		}
+		f.pointers = append(f.pointers, pointer)
 	}
-	f.enter("", nil, func() {
+	slices.Sort(f.pointers)
+	f.enter("", "", func() {
 		f.out = fmt.Appendf(f.out, `"evergrant":%d,"minor":%s`, major, m)
 		describe(f, &c)
 	})
@@ -155,13 +179,13 @@ func marshal(c grant.Credential) ([]byte, error) {
 	return f.out, nil
 }
 
-// unmarshal reads the wire form from raw, which must be valid JSON.
-func unmarshal(raw []byte) (grant.Credential, error) {
+// unmarshal reads the wire form from the members of a record.
+func unmarshal(members []member) (grant.Credential, error) {
 	f := new(form)
 	var c grant.Credential
-	f.enter("", raw, func() {
+	f.read(members, func() {
 		for _, name := range []string{"evergrant", "grant", "generation", "tokens", "state"} {
-			if f.members[name] == nil {
+			if !slices.ContainsFunc(members, func(m member) bool { return m.name == name }) {
 				f.fail(name, errors.New("is missing"))
 			}
 		}
