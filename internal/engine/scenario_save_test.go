@@ -412,6 +412,33 @@ func TestSpill(t *testing.T) {
 			wantWarning(t, "the conflict rule", out, tt.warn)
 		})
 	}
+	scenario(t, "a stranger writes meanwhile", strict, func(t *testing.T, w *world) {
+		k := w.keep(accessEnded)
+		w.advance(8, "X")(&k)
+		k.Writer = "unsaved-X"
+		w.spills[k.Writer] = k
+		w.onSwap = func(kind string, n int) fault {
+			return fault{before: func() {
+				if n == 1 {
+					w.stranger(leased(time.Minute))
+				}
+			}}
+		}
+		out, err := w.access(engine.Request{})
+		w.wantServed("the conflict rule is applied again", out, err, "atX", false)
+		if c := w.stored(); c.Lease != nil || c.Generation != 8 {
+			t.Errorf("the conflict rule is applied again: generation %d, lease %v", c.Generation, c.Lease)
+		}
+	})
+	scenario(t, "another one cannot be read", strict, func(t *testing.T, w *world) {
+		k := w.keep(accessEnded)
+		w.advance(8, "X")(&k)
+		k.Writer = "unsaved-X"
+		w.spills[k.Writer], w.listErr = k, errDisk
+		out, err := w.access(engine.Request{})
+		w.wantServed("those that could be read are offered", out, err, "atX", false)
+		wantWarning(t, "one that cannot be read", out, "cannot be read")
+	})
 	scenario(t, "it cannot be put back", strict, func(t *testing.T, w *world) {
 		k := w.keep(accessEnded)
 		w.advance(8, "X")(&k)

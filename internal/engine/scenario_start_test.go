@@ -160,6 +160,53 @@ func TestVetting(t *testing.T) {
 			}
 		})
 	}
+	first := func(edits ...func(*grant.Credential)) func(*world) {
+		return func(w *world) {
+			seed := w.token("rt0")
+			edits = append([]func(*grant.Credential){func(c *grant.Credential) {
+				c.Tokens, c.Seeds, c.Spent = grant.TokenSet{Refresh: seed, ObtainedAt: time.Now()}, []string{seed.Digest()}, nil
+				c.Bind.ClientID = "mistyped"
+			}}, edits...)
+			w.keep(edits...)
+		}
+	}
+	for name, tt := range map[string]struct {
+		keep  func(*world)
+		seed  string
+		fixed bool
+	}{
+		"it never yielded a token and the caller holds its seed": {first(), "rt0", true},
+		"the caller holds another seed":                          {first(), "other", false},
+		"the caller holds none":                                  {first(), "", false},
+		"it was sent and nobody knows more":                      {first(doubted(1, time.Hour)), "rt0", false},
+		"it is being sent":                                       {first(leased(time.Minute)), "rt0", false},
+		"a reply is kept":                                        {first(func(c *grant.Credential) { c.Raw = grant.NewSecret("x") }), "rt0", false},
+		"it was rejected":                                        {first(ended), "rt0", false},
+		"it yielded a token": {first(func(c *grant.Credential) {
+			c.Tokens.Access = grant.AccessToken{Value: grant.NewSecret("x"), Expiry: time.Now().Add(-time.Hour)}
+		}), "rt0", false},
+	} {
+		scenario(t, "a first call with a mistyped client, then the right one: "+name, strict, func(t *testing.T, w *world) {
+			tt.keep(w)
+			before := w.stored()
+			ask := engine.Request{}
+			if tt.seed != "" {
+				ask.Seed = w.token(tt.seed)
+			}
+			out, err := w.access(ask)
+			if !tt.fixed {
+				wantErr(t, "bound elsewhere", err, engine.ErrBound)
+				w.wantStored("bound elsewhere", before)
+				w.wantSent("bound elsewhere")
+				return
+			}
+			w.wantServed("a mistyped first call can be corrected", out, err, "at8", true)
+			w.wantSent("a mistyped first call can be corrected", "rt0")
+			if c := w.stored(); c.Bind != w.bind || c.Consent == before.Consent || c.Generation != 9 {
+				t.Errorf("a mistyped first call: bind %+v, consent %q, generation %d", c.Bind, c.Consent, c.Generation)
+			}
+		})
+	}
 	scenario(t, "at the mark", strict, func(t *testing.T, w *world) {
 		w.keep()
 		w.mark = grant.Mark{Consent: "consent-1", Generation: 7}

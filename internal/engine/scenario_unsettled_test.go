@@ -69,19 +69,30 @@ func TestSpillKeepsMark(t *testing.T) {
 }
 
 // TestSignalInPause: a signal that comes between two failed Swaps is followed
-// by the rescue block without waiting out the pause: ten seconds after the
-// signal a runner kills the process.
+// by the rescue block at once, and not after the pause or another Swap: ten
+// seconds after the signal a runner kills the process.
 func TestSignalInPause(t *testing.T) {
 	t.Parallel()
-	scenario(t, "of a long save", strict, func(t *testing.T, w *world) {
-		w.keep()
-		w.onSwap = storeOut("save")
-		ctx, cancel := context.WithCancel(context.Background())
-		time.AfterFunc(27*time.Second, cancel)
-		out, err := w.accessCtx(ctx, engine.Request{Force: true})
-		w.wantUnsaved("unsaved", out, err, true, true)
-		if len(w.rescued) == 1 && w.rescued[0].at > 30*time.Second {
-			t.Errorf("the rescue block came %v after the signal", w.rescued[0].at-27*time.Second)
-		}
-	})
+	for name, after := range map[string]fault{"the store goes on failing": {lose: true}, "the store hangs": {hang: true}} {
+		scenario(t, name, strict, func(t *testing.T, w *world) {
+			w.keep()
+			const signal = 27 * time.Second
+			w.onSwap = func(kind string, _ int) fault {
+				switch {
+				case kind != "save":
+					return fault{}
+				case w.since() < signal:
+					return fault{lose: true}
+				}
+				return after
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			time.AfterFunc(signal, cancel)
+			out, err := w.accessCtx(ctx, engine.Request{Force: true})
+			w.wantUnsaved("unsaved", out, err, true, true)
+			if len(w.rescued) != 1 || w.rescued[0].at != signal {
+				t.Errorf("%d rescue blocks after a signal, want one and at once", len(w.rescued))
+			}
+		})
+	}
 }
