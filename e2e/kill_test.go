@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -138,7 +137,7 @@ type tally struct {
 	spilled  int // presented and in a spill
 	unheard  int // lost: the reply had not reached the process
 	unsaved  int // lost: it had, and no record was on the disk yet
-	partial  int // of these, the record was whole in a temporary file, not yet renamed
+	torn     int // of these, the file of the spill was there, and not whole
 
 	oldestLoss time.Duration   // greatest age of a reply that was lost unsaved
 	kept       []time.Duration // ages of the replies that were not
@@ -148,8 +147,8 @@ type tally struct {
 func (y tally) kills() int { return y.before + y.saved + y.spilled + y.unheard + y.unsaved }
 
 func (y tally) String() string {
-	return fmt.Sprintf("%d killed before sending, %d with the token in the store, %d in a spill; lost: %d whose reply never came, %d not yet written (%d of them not yet renamed)",
-		y.before, y.saved, y.spilled, y.unheard, y.unsaved, y.partial)
+	return fmt.Sprintf("%d killed before sending, %d with the token in the store, %d in a spill; lost: %d whose reply never came, %d not yet written (%d of them killed inside the write)",
+		y.before, y.saved, y.spilled, y.unheard, y.unsaved, y.torn)
 }
 
 // safeFrom is the age from which on no reply was lost.
@@ -210,7 +209,7 @@ func (k *killer) round(t *testing.T, delay time.Duration, aimed bool) {
 	generation, _ := k.status(t)
 	_, presented := k.standing(t, k.family)
 	answers := k.between.count()
-	known := k.temporary(t)
+	known := k.torn(t)
 
 	killedAt, exited := k.strike(t, delay, aimed)
 	k.between.settle(t)
@@ -238,9 +237,9 @@ func (k *killer) round(t *testing.T, delay time.Duration, aimed bool) {
 		lost = true
 		if passed && age > 0 {
 			k.tally.unsaved++
-			for name, whole := range k.temporary(t) {
-				if _, old := known[name]; !old && whole {
-					k.tally.partial++
+			for name := range k.torn(t) {
+				if !known[name] {
+					k.tally.torn++
 				}
 			}
 			k.tally.oldestLoss = max(k.tally.oldestLoss, age)
@@ -251,17 +250,18 @@ func (k *killer) round(t *testing.T, delay time.Duration, aimed bool) {
 	k.recover(t, lost)
 }
 
-// temporary lists the temporary files of spills, and whether each holds a
-// whole record.
-func (k *killer) temporary(t *testing.T) map[string]bool {
+// torn lists the spills whose writing did not come to its end.
+func (k *killer) torn(t *testing.T) map[string]bool {
 	t.Helper()
 	files := map[string]bool{}
 	must(t, filepath.WalkDir(filepath.Join(k.b.stateDir(), "evergrant", "spill"), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".tmp") {
+		if err != nil || d.IsDir() {
 			return err
 		}
 		content, err := os.ReadFile(path)
-		files[path] = json.Valid(content)
+		if !json.Valid(content) {
+			files[path] = true
+		}
 		return err
 	}))
 	return files

@@ -17,11 +17,11 @@ import (
 )
 
 // window is how long the only copy of a rotated token was in memory.
-type window struct{ renamed, durable []time.Duration }
+type window struct{ written, durable []time.Duration }
 
 func (w window) String() string {
 	return fmt.Sprintf("median %.2f ms, max %.2f (the file is complete after %.2f and %.2f), %d calls",
-		millis(median(w.durable)), millis(slices.Max(w.durable)), millis(median(w.renamed)), millis(slices.Max(w.renamed)), len(w.durable))
+		millis(median(w.durable)), millis(slices.Max(w.durable)), millis(median(w.written)), millis(slices.Max(w.written)), len(w.durable))
 }
 
 func median(d []time.Duration) time.Duration {
@@ -30,7 +30,7 @@ func median(d []time.Duration) time.Duration {
 }
 
 // measureWindow watches the folders of undisturbed calls. A spill is complete
-// once it was renamed into place. It is durable once its folder was synced,
+// after the one write to its file. It is durable once its folder was synced,
 // which nobody sees from outside; the next thing that the process does with
 // the store is, so the figure is an upper bound.
 func (k *killer) measureWindow(t *testing.T) window {
@@ -42,20 +42,20 @@ func (k *killer) measureWindow(t *testing.T) window {
 		n := k.between.count()
 		k.refresh(t)
 		passedAt, _ := k.between.passed(n)
-		var renamed, durable time.Time
+		var written, durable time.Time
 		for _, e := range w.events(t) {
 			switch {
 			case e.at.Before(passedAt):
-			case renamed.IsZero() && !e.inStore && e.mask&syscall.IN_MOVED_TO != 0:
-				renamed = e.at
-			case !renamed.IsZero() && durable.IsZero() && e.inStore:
+			case written.IsZero() && !e.inStore && e.mask&syscall.IN_MODIFY != 0:
+				written = e.at
+			case !written.IsZero() && durable.IsZero() && e.inStore:
 				durable = e.at
 			}
 		}
-		if renamed.IsZero() || durable.IsZero() {
-			t.Fatal("no spill was renamed into place between the reply and the store's next use")
+		if written.IsZero() || durable.IsZero() {
+			t.Fatal("no spill was written between the reply and the store's next use")
 		}
-		seen.renamed = append(seen.renamed, renamed.Sub(passedAt))
+		seen.written = append(seen.written, written.Sub(passedAt))
 		seen.durable = append(seen.durable, durable.Sub(passedAt))
 	}
 	return seen

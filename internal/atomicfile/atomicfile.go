@@ -1,5 +1,6 @@
 // Package atomicfile replaces a file's content so that a crash or a power
-// failure at any moment leaves the old content or the new one, whole.
+// failure at any moment leaves the old content or the new one, whole. [Create]
+// is for those who would rather have the bytes out of the process at once.
 package atomicfile
 
 import (
@@ -23,16 +24,19 @@ const tempSuffix = ".tmp"
 // that allow 255 bytes: the temporary file beside it has a longer name.
 const MaxName = 255 - len("..") - 2*nameRandom - len(tempSuffix)
 
+// ErrTaken is an error of [Create]: somebody removed or replaced the new file.
+var ErrTaken = errors.New("it was taken away")
+
 // ReplacedError says that the new content is in place, and that it is not
 // certain to survive a power failure. Every other error of [Write] means that
 // the old file, or its absence, is unchanged.
 type ReplacedError struct {
 	Path string
-	Err  error // why the folder could not be synced
+	Err  error // why file or folder could not be synced
 }
 
 func (e *ReplacedError) Error() string {
-	return fmt.Sprintf("%s was replaced, but its folder could not be synced: %v", e.Path, e.Err)
+	return fmt.Sprintf("%s holds the new content, but it could not be synced: %v", e.Path, e.Err)
 }
 
 func (e *ReplacedError) Unwrap() error { return e.Err }
@@ -45,6 +49,21 @@ func (e *ReplacedError) Unwrap() error { return e.Err }
 // When a step fails, the temporary file is removed and the error names step
 // and path. Write does not lock: of two writers the later rename wins.
 func Write(path string, b []byte, mode fs.FileMode) error {
+	if err := Update(path, b, mode); err != nil {
+		return err
+	}
+	if err := syncFolder(filepath.Dir(path)); err != nil {
+		return &ReplacedError{Path: path, Err: err}
+	}
+	return nil
+}
+
+// Update is [Write] for content that may be lost: it leaves out the sync of the
+// folder, so that a power failure may bring back the old file, or its absence.
+// It still syncs the file before the rename. Without that the rename can become
+// durable before the bytes do, which leaves an empty file on XFS, and on ext4
+// too where it is mounted with noauto_da_alloc.
+func Update(path string, b []byte, mode fs.FileMode) error {
 	temp, err := writeTemp(path, b, mode)
 	if err != nil {
 		return err
@@ -52,8 +71,52 @@ func Write(path string, b []byte, mode fs.FileMode) error {
 	if err := os.Rename(temp, path); err != nil {
 		return remove(temp, unchanged(path, "rename into place", err))
 	}
+	return nil
+}
+
+// Create makes a new file at path with content b and exactly the permissions
+// mode: it writes b under its name in one call, then syncs file and folder.
+// That is the shortest way to bytes that outlive this process: they do from the
+// write on, before any sync. The price is that a crash can leave a file with a
+// part of b, down to none, so a reader must be able to tell b from its parts.
+//
+// When path exists, be it a symbolic link, the error wraps [fs.ErrExist] and
+// nothing changed. When the write fails, the file is removed. When a sync fails,
+// the file stays whole, and the error is a [*ReplacedError]. [ErrTaken] says that
+// somebody took the file away before Create returned.
+func Create(path string, b []byte, mode fs.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode.Perm())
+	if err != nil {
+		return uncreated(path, "create it", err)
+	}
+	step, err := fill(f, b, mode)
+	if err != nil {
+		_ = f.Close() // first: Windows removes no open file
+		return remove(path, uncreated(path, step, err))
+	}
+	err = syncNew(f, path)
+	if cerr := f.Close(); err == nil && cerr != nil {
+		err = &ReplacedError{Path: path, Err: cerr}
+	}
+	return err
+}
+
+// syncNew makes a new file durable. Afterwards it looks whether the file is still
+// the one at path: whoever takes parts of files away may have met it half
+// written, and the bytes would then be nowhere.
+func syncNew(f *os.File, path string) error {
+	if err := f.Sync(); err != nil {
+		return &ReplacedError{Path: path, Err: err}
+	}
 	if err := syncFolder(filepath.Dir(path)); err != nil {
 		return &ReplacedError{Path: path, Err: err}
+	}
+	mine, err := f.Stat()
+	if err != nil {
+		return &ReplacedError{Path: path, Err: err}
+	}
+	if there, err := os.Lstat(path); err != nil || !os.SameFile(mine, there) {
+		return fmt.Errorf("%s: %w while it was written", path, ErrTaken)
 	}
 	return nil
 }
@@ -68,6 +131,9 @@ func writeTemp(path string, b []byte, mode fs.FileMode) (string, error) {
 		return "", unchanged(path, "create a temporary file", err)
 	}
 	step, err := fill(f, b, mode)
+	if err == nil {
+		step, err = "sync", f.Sync()
+	}
 	if cerr := f.Close(); err == nil && cerr != nil {
 		step, err = "close", cerr
 	}
@@ -88,28 +154,38 @@ func fill(f *os.File, b []byte, mode fs.FileMode) (step string, err error) {
 	if _, err := f.Write(b); err != nil {
 		return "write", err
 	}
-	return "sync", f.Sync()
+	return "", nil
 }
 
-// unchanged drops the temporary file's name from err: it means nothing to the
-// reader, and the file is gone.
+// unchanged says that the old file is still there.
 func unchanged(path, step string, err error) error {
+	return fmt.Errorf("%s is unchanged: cannot %s: %w", path, step, bare(err))
+}
+
+// uncreated says that there is no new file.
+func uncreated(path, step string, err error) error {
+	return fmt.Errorf("%s was not made: cannot %s: %w", path, step, bare(err))
+}
+
+// bare drops the file's name from err: the text around it has the one that
+// means something to the reader.
+func bare(err error) error {
 	var pe *fs.PathError
 	var le *os.LinkError
 	switch {
 	case errors.As(err, &pe):
-		err = pe.Err
+		return pe.Err
 	case errors.As(err, &le):
-		err = le.Err
+		return le.Err
 	}
-	return fmt.Errorf("%s is unchanged: cannot %s: %w", path, step, err)
+	return err
 }
 
-// remove takes the temporary file away and returns cause, on one line with the
+// remove takes an unfinished file away and returns cause, on one line with the
 // failure to do so.
 func remove(temp string, cause error) error {
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w; a temporary file is left over: %w", cause, err)
+		return fmt.Errorf("%w; what was written is left over: %w", cause, err)
 	}
 	return cause
 }

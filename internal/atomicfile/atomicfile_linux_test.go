@@ -14,7 +14,10 @@ import (
 	"evergrant/internal/atomicfile"
 )
 
-const smallDisk = "EVERGRANT_TEST_SMALL_DISK"
+const (
+	smallDisk = "EVERGRANT_TEST_SMALL_DISK"
+	creating  = "EVERGRANT_TEST_CREATE" // by Create, not by Write
+)
 
 // TestMain makes this binary a process in which no file may grow beyond 4 KiB,
 // when it is asked to: it writes the file named in the environment and prints
@@ -29,7 +32,11 @@ func TestMain(m *testing.M) {
 	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 		panic(err)
 	}
-	err := atomicfile.Write(path, make([]byte, 10000), 0o600)
+	write := atomicfile.Write
+	if os.Getenv(creating) != "" {
+		write = atomicfile.Create
+	}
+	err := write(path, make([]byte, 10000), 0o600)
 	if err == nil {
 		os.Exit(1)
 	}
@@ -45,19 +52,26 @@ func TestWriteEndsHalfWay(t *testing.T) {
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	endsHalfWay(t, path+" is unchanged: cannot write: file too large", smallDisk+"="+path)
+	if content(t, path) != "old" {
+		t.Error("the old content is gone")
+	}
+	fresh := filepath.Join(dir, "fresh")
+	endsHalfWay(t, fresh+" was not made: cannot write: file too large", smallDisk+"="+fresh, creating+"=1")
+	only(t, dir, "record")
+}
+
+func endsHalfWay(t *testing.T, want string, env ...string) {
+	t.Helper()
 	child := exec.CommandContext(t.Context(), os.Args[0])
-	child.Env = append(os.Environ(), smallDisk+"="+path)
+	child.Env = append(os.Environ(), env...)
 	out, err := child.Output()
 	if err != nil {
 		t.Fatalf("the write did not fail: %v", err)
 	}
-	if want := path + " is unchanged: cannot write: file too large"; string(out) != want {
+	if string(out) != want {
 		t.Errorf("got %q, want %q", out, want)
 	}
-	if content(t, path) != "old" {
-		t.Error("the old content is gone")
-	}
-	only(t, dir, "record")
 }
 
 // A folder that can be written and not be read cannot be synced: the file is
@@ -75,19 +89,24 @@ func TestFolderCannotBeSynced(t *testing.T) {
 	if err := os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o711); err != nil {
 		t.Fatal(err)
 	}
-	var err error
-	unprivileged(func() { err = atomicfile.Write(path, []byte("new"), 0o600) })
-	var replaced *atomicfile.ReplacedError
-	if !errors.As(err, &replaced) || !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "was replaced, but its folder could not be synced") {
-		t.Fatalf("got %v", err)
+	fresh := filepath.Join(dir, "fresh")
+	var errs [2]error
+	unprivileged(func() {
+		errs = [...]error{atomicfile.Write(path, []byte("new"), 0o600), atomicfile.Create(fresh, []byte("new"), 0o600)}
+	})
+	for _, err := range errs {
+		var replaced *atomicfile.ReplacedError
+		if !errors.As(err, &replaced) || !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "holds the new content, but it could not be synced") {
+			t.Fatalf("got %v", err)
+		}
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if content(t, path) != "new" {
+	if content(t, path) != "new" || content(t, fresh) != "new" {
 		t.Error("the new content is not there")
 	}
-	only(t, dir, "record")
+	only(t, dir, "fresh", "record")
 }
 
 // unprivileged runs f with the file permissions of an ordinary user, also where

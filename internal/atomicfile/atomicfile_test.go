@@ -59,6 +59,51 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+func TestUpdate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "record")
+	for _, text := range []string{"first", "second", ""} {
+		if err := atomicfile.Update(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if content(t, path) != text {
+			t.Errorf("the content is not %q", text)
+		}
+	}
+	only(t, dir, "record")
+}
+
+func TestCreate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, mode := range map[string]fs.FileMode{"a": 0o600, "b": 0o644, "c": 0o400} {
+		path := filepath.Join(dir, name)
+		text := strings.Repeat(name, 70000)
+		if err := atomicfile.Create(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		if st, err := os.Lstat(path); err != nil || st.Mode() != mode || content(t, path) != text {
+			t.Errorf("%s: %v, %v", name, st, err)
+		}
+		if err := atomicfile.Create(path, []byte("again"), mode); !errors.Is(err, fs.ErrExist) || content(t, path) != text {
+			t.Errorf("a second time: %v", err)
+		}
+	}
+	link := filepath.Join(dir, "d")
+	if err := os.Symlink(filepath.Join(dir, "target"), link); err != nil {
+		t.Fatal(err)
+	}
+	if err := atomicfile.Create(link, nil, 0o600); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a link: %v", err)
+	}
+	absent := filepath.Join(dir, "absent", "x")
+	if err := atomicfile.Create(absent, nil, 0o600); err == nil || err.Error() != absent+" was not made: cannot create it: no such file or directory" {
+		t.Errorf("no folder: %v", err)
+	}
+	only(t, dir, "a", "b", "c", "d")
+}
+
 func TestWriteReplacesALink(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -6,6 +6,12 @@
 // A folder belongs to one store: the caller gives each store its own. Two
 // processes that set a mark at once leave that of the later; a mark that is too
 // low protects less and harms nothing.
+//
+// So a mark is replaced whole, as a garbled one would stop its grant, but need
+// not last: a power failure may bring back the one before it, or none for a new
+// grant, until the file system writes the folder by itself. Cheaper ways were
+// rejected: without the sync of the file, a power failure can leave it empty;
+// writing in place can show half a mark to another process.
 package mark
 
 import (
@@ -102,7 +108,7 @@ func (f *Folder) SetMark(_ context.Context, id grant.ID, m grant.Mark) error {
 		err = atomicfile.MkdirAll(f.dir, 0o700)
 	}
 	if err == nil {
-		err = atomicfile.Write(path, b, 0o600)
+		err = atomicfile.Update(path, b, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("high-water mark of grant %q: %w", id, err)

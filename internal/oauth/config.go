@@ -84,7 +84,9 @@ type Config struct {
 	// addresses are always dialled directly.
 	Proxy func(*url.URL) (*url.URL, error)
 	// TLS is a starting point, such as roots of a test; nil: the system's
-	// roots, or those that SSL_CERT_FILE and SSL_CERT_DIR name.
+	// roots, or those that SSL_CERT_FILE and SSL_CERT_DIR name. A certificate
+	// that the system's bundle alone, or SSL_CERT_FILE alone, does not verify
+	// costs a second connection, which is then held to all of them.
 	TLS *tls.Config
 	Now func() time.Time // nil: time.Now
 }

@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -19,13 +20,18 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// network opens connections. It holds no state.
+// network opens connections. It holds no state but, in the copy that makes one
+// attempt, the roots that are tried first.
 type network struct {
 	connectTimeout, requestTimeout time.Duration
 	userAgent                      string
 	proxy                          func(*url.URL) (*url.URL, error)
 	tls                            *tls.Config
 	dial                           func(ctx context.Context, network, address string) (net.Conn, error) // nil: the system's
+
+	bundles []string       // files of roots, of which the first readable one counts; nil: as the environment says
+	system  *x509.CertPool // behind the bundle; nil: the system's
+	first   *roots         // tried first; nil: the system's pool
 }
 
 // meter counts the bytes that a connection accepted since it was armed. It sits
@@ -45,21 +51,38 @@ func (m *meter) Write(b []byte) (int, error) {
 }
 
 // open dials u's host, through a proxy where one is named, and finishes the
-// TLS handshake. Nothing of a request is sent. Errors are fit for a user.
+// TLS handshake. Nothing of a request is sent, so it may try twice: with the
+// roots of the bundle and, if they did not do, with the system's. Errors are fit
+// for a user.
 func (n network) open(ctx context.Context, u *url.URL) (net.Conn, *meter, error) {
 	attempt, cancel := context.WithTimeout(ctx, n.connectTimeout)
 	defer cancel()
-	raw, err := n.reach(attempt, u)
+	if u.Scheme == "https" {
+		n.first = n.bundle()
+	}
+	conn, sent, err := n.connect(attempt, u)
+	if n.first != nil && unverified(err) {
+		n.first = nil
+		conn, sent, err = n.connect(attempt, u)
+	}
 	if err != nil {
 		return nil, nil, n.connectError(ctx, attempt, u, err)
+	}
+	return conn, sent, nil
+}
+
+func (n network) connect(ctx context.Context, u *url.URL) (net.Conn, *meter, error) {
+	raw, err := n.reach(ctx, u)
+	if err != nil {
+		return nil, nil, err
 	}
 	sent := &meter{Conn: raw}
 	if u.Scheme == "http" {
 		return sent, sent, nil
 	}
-	secure, err := n.handshake(attempt, sent, u.Hostname())
+	secure, err := n.handshake(ctx, sent, u.Hostname())
 	if err != nil {
-		return nil, nil, n.connectError(ctx, attempt, u, err)
+		return nil, nil, err
 	}
 	return secure, sent, nil
 }
@@ -224,6 +247,13 @@ func (n network) handshake(ctx context.Context, conn net.Conn, host string) (net
 	cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)
 	if cfg.ServerName == "" {
 		cfg.ServerName = host
+	}
+	switch {
+	case n.first != nil:
+		cfg.RootCAs = n.first.pool
+		conn = patient{conn, n.first.full}
+	case cfg.RootCAs == nil:
+		cfg.RootCAs = n.system
 	}
 	secure := tls.Client(conn, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {

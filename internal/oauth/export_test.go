@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"net"
 	"net/http"
@@ -13,6 +14,12 @@ import (
 // SetDial replaces the dialler below proxy and TLS.
 func SetDial(c *Client, dial func(ctx context.Context, network, address string) (net.Conn, error)) {
 	c.net.dial = dial
+}
+
+// SetRoots replaces the files that are looked for a bundle, and the system's
+// pool behind them.
+func SetRoots(c *Client, bundles []string, system *x509.CertPool) {
+	c.net.bundles, c.net.system = bundles, system
 }
 
 // DialLocal connects as for a plain http URL.

@@ -202,6 +202,7 @@ func TestEnvironment(t *testing.T) {
 	if err := os.WriteFile(roots, block, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	strange := strangers(t)
 	address := (&url.URL{Scheme: "http", User: url.UserPassword("me", password), Host: proxy.Listener.Addr().String()}).String()
 	for name, tc := range map[string]struct {
 		env  []string
@@ -210,6 +211,9 @@ func TestEnvironment(t *testing.T) {
 		"both":          {[]string{"HTTPS_PROXY=" + address, "SSL_CERT_FILE=" + roots}, "success"},
 		"lower case":    {[]string{"https_proxy=" + address, "SSL_CERT_FILE=" + roots}, "success"},
 		"no roots":      {[]string{"HTTPS_PROXY=" + address, "SSL_CERT_FILE=/dev/null", "SSL_CERT_DIR=/dev/null"}, "no trusted certificates"},
+		"a folder":      {[]string{"HTTPS_PROXY=" + address, "SSL_CERT_DIR=" + filepath.Dir(roots)}, "success"},
+		"other roots":   {[]string{"HTTPS_PROXY=" + address, "SSL_CERT_FILE=" + strange}, "signed by an unknown authority (SSL_CERT_FILE"},
+		"broken roots":  {[]string{"HTTPS_PROXY=" + address, "SSL_CERT_FILE=/dev/null", "SSL_CERT_DIR=" + filepath.Dir(roots)}, "success"},
 		"invalid proxy": {[]string{"HTTPS_PROXY=http://%zz" + url.QueryEscape(password) + "@x"}, "HTTPS_PROXY) is not a valid URL"},
 	} {
 		cmd := exec.Command(os.Args[0])
@@ -219,7 +223,7 @@ func TestEnvironment(t *testing.T) {
 			t.Errorf("%s: %v: output lacks %q or shows a secret: %s", name, err, tc.want, out)
 		}
 	}
-	if len(asked) != 3 {
+	if len(asked) != 7 { // one each, and a second one for roots that did not do
 		t.Errorf("the proxy was asked %d times", len(asked))
 	}
 }

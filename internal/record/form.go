@@ -304,17 +304,25 @@ func (f *form) keep(pointer, raw string) {
 
 // putBack writes the unknown members of the object at hand, sorted by name.
 func (f *form) putBack() {
-	for _, pointer := range f.pointers {
-		at := strings.LastIndexByte(pointer, '/')
-		if at < 0 || pointer[:at] != f.path {
+	if len(f.pointers) == 0 {
+		return
+	}
+	under := f.path + "/"
+	first, _ := slices.BinarySearch(f.pointers, under)
+	for _, pointer := range f.pointers[first:] {
+		step, below := strings.CutPrefix(pointer, under)
+		switch {
+		case !below:
+			return
+		case strings.Contains(step, "/"): // it belongs to an object further down
 			continue
 		}
 		raw := f.extra[pointer]
 		if !json.Valid([]byte(raw)) {
-			f.fail(pointer[at+1:], errors.New("is kept from a newer version and is not JSON"))
+			f.fail(step, errors.New("is kept from a newer version and is not JSON"))
 			return
 		}
-		f.name(unescapePointer(pointer[at+1:]))
+		f.name(unescapePointer(step))
 		f.out = append(f.out, raw...)
 	}
 }

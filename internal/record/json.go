@@ -106,14 +106,12 @@ func skip(raw string, at int) int {
 
 // skipString returns the place of the quote that ends the string at at.
 func skipString(raw string, at int) int {
-	for at++; ; at++ {
-		quote := strings.IndexByte(raw[at:], '"')
-		if escape := strings.IndexByte(raw[at:at+quote], '\\'); escape < 0 {
-			return at + quote
-		} else {
-			at += escape + 1 // at what the backslash escapes
+	for at++; raw[at] != '"'; at++ {
+		if raw[at] == '\\' {
+			at++
 		}
 	}
+	return at
 }
 
 // unquote reads a string. Most have no escape and are what stands between the

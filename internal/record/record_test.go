@@ -264,6 +264,39 @@ func TestUnknownMembersSurvive(t *testing.T) {
 	}
 }
 
+// However many members a stranger put in, each name counts once, whatever its
+// spelling, and the work grows with the text, not with its square.
+func TestManyMembers(t *testing.T) {
+	t.Parallel()
+	codec := newCodec(t, grant.Secret{})
+	var many, events strings.Builder
+	for i := range 20000 {
+		fmt.Fprintf(&many, `,"m%d":%d`, i, i)
+		fmt.Fprintf(&events, `,{"what":"adopted","n":%d}`, i)
+	}
+	text := `{"evergrant":1,"grant":"acme/main","generation":3,"tokens":{"access":{"generation":3}` + many.String() +
+		`},"events":[{"what":"attempt"}` + events.String() + `],"state":"live"`
+	c, err := codec.Decode(acme, []byte(text+"}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Extra["/tokens/m19999"] != "19999" || len(c.Extra) != 40000 {
+		t.Errorf("%d unknown members are kept", len(c.Extra))
+	}
+	again, err := codec.Decode(acme, encode(t, codec, c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := granttest.Diff(again, c); d != "" {
+		t.Errorf("%s differs", d)
+	}
+	for _, at := range []int{1, 17, 33, 9999, 19999} {
+		twice := strings.Replace(text, `"m20":20,`, fmt.Sprintf(`"m20":20,"\u006d%d":0,`, at), 1) + "}"
+		_, err := codec.Decode(acme, []byte(twice))
+		refused(t, err, fmt.Sprintf(`member /tokens has the member "m%d" twice`, at))
+	}
+}
+
 func TestEncodeRefuses(t *testing.T) {
 	t.Parallel()
 	codec := newCodec(t, grant.Secret{})

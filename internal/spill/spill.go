@@ -4,17 +4,31 @@
 //	acme+main.<32 hex digits of a digest of the Writer>.spill
 //
 // Each file, mode 0600, holds one record in the form of package record.
+//
+// A login is lost when the process ends between the reply and the spill, so a
+// record is written straight under its final name: from the end of that one
+// write on it outlives the process, and [Folder.List] takes it, synced or not. A
+// rename would add its own time to that gap. The price is that a process killed
+// inside the write leaves a torn file. A part of a JSON object is never a JSON
+// object, so a torn file is known as such: it is passed over, for it may still
+// grow, and taken away when it is older than ten minutes, for it may hold half a
+// secret. The same befalls the temporary file of a record that was being put
+// again; its earlier form is still there.
 package spill
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"evergrant/internal/atomicfile"
 	"evergrant/internal/grant"
@@ -35,6 +49,9 @@ func Open(dir string, codec *record.Codec) *Folder { return &Folder{dir, codec} 
 const (
 	suffix    = ".spill"
 	digestLen = 32
+	// abandoned is the age from which on a file that is not whole has no writer
+	// any more: writing one takes milliseconds.
+	abandoned = 10 * time.Minute
 )
 
 // Path is where the record of that writer is kept, for people; "" if id is not
@@ -67,7 +84,11 @@ func (f *Folder) Put(_ context.Context, c grant.Credential) error {
 	if err := f.private(); err != nil {
 		return fmt.Errorf("spill of grant %q: %w", c.Grant, err)
 	}
-	if err := atomicfile.Write(path, b, 0o600); err != nil {
+	err = atomicfile.Create(path, b, 0o600)
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, atomicfile.ErrTaken) {
+		err = atomicfile.Write(path, b, 0o600)
+	}
+	if err != nil {
 		return fmt.Errorf("spill of grant %q: %w", c.Grant, err)
 	}
 	return nil
@@ -94,8 +115,9 @@ func (f *Folder) private() error {
 	return nil
 }
 
-// List implements [grant.Spill]. A file that cannot be read stays where it is:
-// it may hold the only copy of a token, and another key may open it.
+// List implements [grant.Spill]. A whole file that cannot be read stays where it
+// is: it may hold the only copy of a token, and another key may open it. What a
+// crash left of a file is no error.
 func (f *Folder) List(ctx context.Context, id grant.ID) ([]grant.Credential, error) {
 	name, err := id.Filename()
 	if err != nil {
@@ -111,19 +133,35 @@ func (f *Folder) List(ctx context.Context, id grant.ID) ([]grant.Credential, err
 	}
 	var creds []grant.Credential
 	for _, e := range entries {
-		if !spillOf(e.Name(), name) {
+		of, temp := atomicfile.Base(e.Name())
+		if !temp {
+			of = e.Name()
+		}
+		if !spillOf(of, name) {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
 			errs = append(errs, fmt.Errorf("spill of grant %q: %w", id, err))
 			break
 		}
-		c, err := f.read(filepath.Join(f.dir, e.Name()), id)
+		path := filepath.Join(f.dir, e.Name())
+		var c grant.Credential
+		err := errTorn
+		if !temp {
+			c, err = f.read(path, id)
+		}
+		switch {
+		case err == nil:
+			creds = append(creds, c)
+			continue
+		case errors.Is(err, fs.ErrNotExist): // removed since the folder was read
+			continue
+		case errors.Is(err, errTorn):
+			err = sweep(path)
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("spill of grant %q: %w", id, err))
-			continue
 		}
-		creds = append(creds, c)
 	}
 	return creds, errors.Join(errs...)
 }
@@ -134,6 +172,9 @@ func (f *Folder) read(path string, id grant.ID) (grant.Credential, error) {
 		return grant.Credential{}, err
 	}
 	c, err := f.codec.Decode(id, b)
+	if err != nil && torn(b) {
+		return grant.Credential{}, errTorn
+	}
 	if err == nil && f.Path(c.Grant, c.Writer) != path {
 		err = fmt.Errorf("%w: it is named after another writer", grant.ErrUnreadable)
 	}
@@ -141,6 +182,33 @@ func (f *Folder) read(path string, id grant.ID) (grant.Credential, error) {
 		return grant.Credential{}, fmt.Errorf("%s is kept: %w", path, err)
 	}
 	return c, nil
+}
+
+// errTorn marks a file whose writing did not come to its end.
+var errTorn = errors.New("torn")
+
+// torn reports whether b is what a write left that did not come to its end: the
+// beginning of a JSON object, or nothing, and behind it the zeros of blocks that
+// a power failure kept from being filled.
+func torn(b []byte) bool {
+	b = bytes.TrimRight(b, "\x00")
+	var v json.RawMessage
+	err := json.NewDecoder(bytes.NewReader(b)).Decode(&v)
+	return err == io.EOF || err == io.ErrUnexpectedEOF
+}
+
+// sweep takes a file that is not whole away once nobody can be writing it. It
+// looks at the age after the content was read: whoever had gone on writing
+// since would have made it young.
+func sweep(path string) error {
+	st, err := os.Lstat(path)
+	if err == nil && time.Since(st.ModTime()) > abandoned {
+		err = os.Remove(path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("what a crash left is in the way, remove it: %w", err)
+	}
+	return nil
 }
 
 // spillOf reports whether file is a spill of the grant with that file name. The

@@ -174,7 +174,7 @@ func TestUnreadableStays(t *testing.T) {
 	must(t, mine.Put(t.Context(), sample(acme, "good")))
 	must(t, spill.Open(dir, codec(t, true)).Put(t.Context(), sample(acme, "other key")))
 	garbled, misnamed := mine.Path(acme, "garbled"), mine.Path(acme, "misnamed")
-	must(t, os.WriteFile(garbled, []byte("{"), 0o600))
+	must(t, os.WriteFile(garbled, []byte(`{"evergrant":1,}`), 0o600))
 	b, err := os.ReadFile(mine.Path(acme, "good"))
 	must(t, err, os.WriteFile(misnamed, b, 0o600), os.WriteFile(filepath.Join(dir, "acme+main.note"), []byte("{"), 0o600))
 
