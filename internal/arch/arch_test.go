@@ -77,7 +77,7 @@ func layer(importPath string) (n int, ok bool) {
 	case path.Dir(p) == "cmd":
 		return 6, true
 	case p == "internal/grant/granttest", p == "internal/sim", p == "internal/arch", strings.HasPrefix(p, "internal/sim/"), p == "internal/mutants" || strings.HasPrefix(p, "internal/mutants/"),
-		p == "docs", p == "docs", p == "e2e" || strings.HasPrefix(p, "e2e/"), p == "bench" || strings.HasPrefix(p, "bench/"), p == "chaos" || strings.HasPrefix(p, "chaos/"):
+		p == "docs", p == "e2e" || strings.HasPrefix(p, "e2e/"), p == "bench" || strings.HasPrefix(p, "bench/"), p == "chaos" || strings.HasPrefix(p, "chaos/"):
 		return -1, true
 	}
 	return 0, false
