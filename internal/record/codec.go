@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -18,6 +19,7 @@ type Codec struct {
 	identity    age.Identity // nil: cannot open a sealed record
 	recipients  []age.Recipient
 	requireSeal bool
+	prover      *prover // nil: records carry no proof, and none is asked for
 }
 
 // NewCodec seals to the recipient of identity and to the further recipients,
@@ -68,7 +70,11 @@ func (c *Codec) Encode(cred grant.Credential) ([]byte, error) {
 	}
 	out := fmt.Appendf(nil, `{"evergrant":%d,"sealed":"`, major)
 	out = base64.StdEncoding.AppendEncode(out, box)
-	return append(out, `"}`...), nil
+	out = append(out, '"')
+	if c.prover != nil {
+		out = c.prover.appendTo(out, box)
+	}
+	return append(out, '}'), nil
 }
 
 func (c *Codec) marshal(cred grant.Credential) ([]byte, error) {
@@ -94,6 +100,11 @@ func (c *Codec) Decode(id grant.ID, b []byte) (grant.Credential, error) {
 	case err != nil:
 		return grant.Credential{}, err
 	case sealed != nil:
+		if c.prover != nil {
+			if err := c.prover.check(members, sealed); err != nil {
+				return grant.Credential{}, c.blameKey(err, sealed)
+			}
+		}
 		plain, err := c.open(sealed)
 		if err != nil {
 			return grant.Credential{}, err
@@ -103,6 +114,18 @@ func (c *Codec) Decode(id grant.ID, b []byte) (grant.Credential, error) {
 		return grant.Credential{}, unreadable("it is not sealed, and only sealed records are accepted here")
 	}
 	return decodeMembers(id, members)
+}
+
+// blameKey says that the key is another one where that is why a proof does not
+// hold. Nothing that is in the seal is believed.
+func (c *Codec) blameKey(err error, sealed []byte) error {
+	if !errors.Is(err, ErrUnproven) {
+		return err
+	}
+	if _, oerr := c.open(sealed); oerr != nil {
+		return oerr
+	}
+	return err
 }
 
 // boxOf looks at the envelope: it returns the age file of a sealed record and

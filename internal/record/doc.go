@@ -52,4 +52,13 @@
 // an age file (age-encryption.org/v1) for X25519 recipients that holds the wire
 // form above. Members that a later version adds beside "sealed" describe that
 // one sealing and end with it.
+//
+// # The proof
+//
+// A seal hides and does not prove who wrote. Where a store's writers are not
+// all trusted, a sealed record has one more member, {"evergrant": 1, "sealed":
+// "…", "proof": "<base64>"}: HMAC-SHA-256 (RFC 2104) over the name of the place
+// (its length in eight bytes, then its bytes) and the age file. The key is
+// HKDF-SHA-256 (RFC 5869) of the identity's text, "AGE-SECRET-KEY-1…", without
+// salt, with the info "evergrant/record-proof/1"; see [Codec.Authenticated].
 package record

@@ -65,24 +65,28 @@ func (s *faultyStore) Swap(ctx context.Context, id grant.ID, old grant.Version, 
 	return v, err
 }
 
-// commit is the store's side of a Swap. It watches that generations never fall.
+// commit is the store's side of a Swap. It watches that generations never
+// fall, and that none names two token sets.
 func (w *world) commit(id grant.ID, old grant.Version, next grant.Credential, by string) (grant.Version, error) {
 	v, err := w.store.Swap(context.Background(), id, old, next)
 	if err != nil {
 		return v, err
 	}
-	w.note("%s writes generation %d, %v, lease %v, doubt %v", by, next.Generation, next.State, next.Lease != nil, next.Doubt != nil)
-	if next.Generation < w.gen {
-		w.fail("generation fell from %d to %d", w.gen, next.Generation)
-	}
-	w.gen = next.Generation
-	if d, known := w.gens[next.Generation]; known && d != next.Tokens.Refresh.Digest() {
-		w.fail("generation %d names two token sets", next.Generation)
-	}
-	w.gens[next.Generation] = next.Tokens.Refresh.Digest()
-	w.durable[next.Tokens.Refresh.Digest()], w.saved[next.Tokens.Refresh.Digest()] = true, true
+	digest := next.Tokens.Refresh.Digest()
+	w.mu.Lock()
+	before, known := w.gen, w.gens[next.Generation]
+	w.gen, w.gens[next.Generation] = next.Generation, digest
+	w.durable[digest], w.saved[digest] = true, true
 	if next.State == grant.NeedsConsent {
-		w.rejected[next.Tokens.Refresh.Digest()] = time.Now()
+		w.rejected[digest] = time.Now()
+	}
+	w.mu.Unlock()
+	w.note("%s writes generation %d, %v, lease %v, doubt %v", by, next.Generation, next.State, next.Lease != nil, next.Doubt != nil)
+	if next.Generation < before {
+		w.fail("generation fell from %d to %d", before, next.Generation)
+	}
+	if known != "" && known != digest {
+		w.fail("generation %d names two token sets", next.Generation)
 	}
 	return v, nil
 }
