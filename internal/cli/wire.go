@@ -41,7 +41,7 @@ func (a *app) connect(id grant.ID, p place, t target, singleWriter bool) (*sessi
 	// Machines that were cloned from one running image share boot id and
 	// process ids; on a store of one host there is one machine.
 	if p.location.SameHost() {
-		cfg.HolderGone = holder.Gone
+		cfg.HolderGone, cfg.HolderAlive = holder.Gone, holder.Alive
 	}
 	if p.location.Keeps() {
 		cfg.Spill, cfg.Marks, cfg.Rescue = p.spill, p.marks, a.rescuer(p)

@@ -29,6 +29,9 @@ type Config struct {
 	// HolderGone reports that the process of that holder certainly exists no
 	// more. Nil: never known.
 	HolderGone func(holder string) bool
+	// HolderAlive reports that it certainly exists, on this machine. Nil: never
+	// known. Set neither or both.
+	HolderAlive func(holder string) bool
 	// By labels this run in the grant's story, such as "github run 123".
 	By string
 
@@ -84,6 +87,9 @@ var (
 	ErrBound = errors.New("grant is bound elsewhere")
 	// ErrRolledBack: the store is below the high-water mark.
 	ErrRolledBack = errors.New("store was rolled back")
+	// ErrAhead wraps ErrRolledBack: the caller knows of a later generation
+	// (Request.After or Request.MinGeneration) than the store has.
+	ErrAhead = fmt.Errorf("%w, or the generation that was named never existed", ErrRolledBack)
 	// ErrNotAtomic: a store that does not compare and swap, and no word of a
 	// single writer.
 	ErrNotAtomic = errors.New("store is not atomic")

@@ -34,6 +34,9 @@ func (c *call) attempt(ctx context.Context, s snapshot) (Outcome, error) {
 	if step := Next(s.cred, c.ask(s), c.cfg.Behaviour, c.t); step.Do != Take && step.Do != Recover {
 		return Outcome{}, errAgain
 	}
+	if err := c.spillReady(ctx); err != nil {
+		return Outcome{}, err
+	}
 	if err := a.lease(ctx); err != nil {
 		return Outcome{}, err
 	}
@@ -61,6 +64,19 @@ func (a *attempt) connect(ctx context.Context) error {
 		return err
 	}
 	a.conn, a.connAt = conn, a.now()
+	return nil
+}
+
+// spillReady finds out before anything is sent whether a reply could be
+// spilled.
+func (c *call) spillReady(ctx context.Context) error {
+	r, ok := c.cfg.Spill.(grant.Readier)
+	if !ok {
+		return nil
+	}
+	if err := r.Ready(ctx, c.id); err != nil {
+		return fmt.Errorf("%w: nothing was sent, because a reply could not be kept on this machine: %w", ErrStore, err)
+	}
 	return nil
 }
 
@@ -163,10 +179,12 @@ func (a *attempt) fail(ctx context.Context, err error) error {
 	case re.Fate == grant.Rejected:
 		return a.reject(ctx, re)
 	}
+	a.inDoubt = re
 	next := a.doubted(re)
 	a.release(ctx, next)
 	if ctx.Err() != nil {
-		return fmt.Errorf("%w: %w", grant.ErrInDoubt, ctx.Err())
+		at := recovery(next, Ask{Now: a.now()}, a.cfg.Behaviour, a.t).Next
+		return &WaitError{Next: at, Err: fmt.Errorf("%w: %w; %w", grant.ErrInDoubt, re, ctx.Err())}
 	}
 	return a.pauseInGrace(ctx, next)
 }
@@ -237,8 +255,11 @@ func (a *attempt) wrote(writer string) bool {
 // later pauses before an unspent token is tried again, within the caller's
 // Wait and as the provider asked.
 func (c *call) later(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	if cancelled(ctx) {
 		return ctx.Err()
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %w; %w", ErrUnreachable, err, ctx.Err())
 	}
 	var re *grant.RefreshError
 	if errors.As(err, &re) && re.Fate == grant.Refused {
@@ -253,8 +274,8 @@ func (c *call) later(ctx context.Context, err error) error {
 	}
 	c.cfg.Logger.Info("waiting", "grant", c.id, "for", "the provider", "cause", err, "pause", d.Round(time.Millisecond))
 	c.left -= d
-	if err := sleep(ctx, d); err != nil {
-		return err
+	if serr := sleep(ctx, d); serr != nil {
+		return fmt.Errorf("%w: %w; %w", ErrUnreachable, err, serr)
 	}
 	return errAgain
 }
@@ -267,7 +288,7 @@ func (a *attempt) pauseInGrace(ctx context.Context, c grant.Credential) error {
 	}
 	d := a.retry.pause(a.cfg.Jitter())
 	if d > a.left {
-		return &WaitError{Next: a.now().Add(d), Err: grant.ErrInDoubt}
+		return &WaitError{Next: a.now().Add(d), Err: fmt.Errorf("%w: %w", grant.ErrInDoubt, a.inDoubt)}
 	}
 	a.left -= d
 	if err := sleep(ctx, d); err != nil {

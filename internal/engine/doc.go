@@ -44,7 +44,11 @@
 //
 // The quiet time is Quiet · 2^(Sends−1), at most QuietMax, after the last
 // counting Swap. The send of a holder whose process is known to be gone needs
-// none, so it is left out of Sends; the sends before it keep theirs.
+// none, so it is left out of Sends; the sends before it keep theirs. After the
+// send of one that is known to live, stopped perhaps, it is QuietMax.
+//
+// A token that was obtained later than any correct clock says it is now does
+// not have enough life, whatever its record says of its end (row 2 life).
 //
 // # Refreshing
 //

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"slices"
 	"time"
 
 	"evergrant/internal/grant"
@@ -47,6 +48,9 @@ func New(cfg Config) (*Engine, error) {
 	}
 	if cfg.HolderGone == nil {
 		cfg.HolderGone = func(string) bool { return false }
+	}
+	if cfg.HolderAlive == nil {
+		cfg.HolderAlive = func(string) bool { return false }
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -102,7 +106,9 @@ type call struct {
 	said     map[string]bool
 	warnings []string
 
-	refreshed, rotated bool // by this call
+	unread             error // a spill that cannot be read
+	inDoubt            error // why the fate of a token that this call sent is unknown
+	refreshed, rotated bool  // by this call
 	refreshes          int
 }
 
@@ -122,7 +128,7 @@ func (c *call) run(ctx context.Context) (Outcome, error) {
 	for {
 		s, err := c.look(ctx)
 		if err != nil {
-			return Outcome{}, err
+			return Outcome{}, c.sent(err)
 		}
 		step := Next(s.cred, c.ask(s), c.cfg.Behaviour, c.t)
 		c.cfg.Logger.Debug("decided", "grant", c.id, "generation", s.cred.Generation, "row", step.Row.String(), "do", step.Do.String())
@@ -139,6 +145,9 @@ func (c *call) run(ctx context.Context) (Outcome, error) {
 				return c.giveUp(s, step, err)
 			}
 		case Take, Recover:
+			if c.unread != nil {
+				return c.bestEffort(s, fmt.Errorf("%w: a spilled record on this machine, which may be the newest, cannot be read: %w", ErrStore, c.unread))
+			}
 			if err := c.mayRevoke(s); err != nil {
 				return c.bestEffort(s, err)
 			}
@@ -173,6 +182,7 @@ func (c *call) ask(s snapshot) Ask {
 	}
 	if l := s.cred.Lease; l != nil && l.Holder != c.self {
 		a.HolderGone = c.cfg.HolderGone(l.Holder)
+		a.HolderAlive = !a.HolderGone && c.cfg.HolderAlive(l.Holder)
 	}
 	return a
 }
@@ -197,6 +207,10 @@ func (c *call) doubtful(s snapshot) bool {
 
 func (c *call) outcome(k grant.Credential) Outcome {
 	access := k.Tokens.Access
+	if fromTheFuture(k.Tokens, c.now(), c.t) {
+		c.warn("the token was obtained in the future, by this machine's clock: that clock, or the one of the run that obtained it, is wrong")
+		access.Expiry = c.now().Add(k.Tokens.Life())
+	}
 	return Outcome{
 		Access: access, Refreshed: c.refreshed, Rotated: c.rotated,
 		TTLMet:    access.Expiry.Sub(c.now()) >= wantedLife(c.r.MinTTL, k.Tokens),
@@ -292,17 +306,48 @@ func waitsFor(r Row) string {
 // giveUp says why the call waited in vain. A good token that only a recovery
 // stood before is served: the next caller goes on with the recovery.
 func (c *call) giveUp(s snapshot, step Step, err error) (Outcome, error) {
-	if !errors.Is(err, errWaited) {
-		return Outcome{}, err
-	}
-	switch step.Row {
-	case RowLease, RowRevoking, RowClockFault:
-		return c.bestEffort(s, &WaitError{Next: step.Next, Err: ErrLeased})
-	}
-	if step.Good {
+	switch {
+	case step.Row == RowLease || step.Row == RowRevoking || step.Row == RowClockFault:
+		return c.bestEffort(s, &WaitError{Next: step.Next, Err: because(ErrLeased, err)})
+	case step.Good:
 		return c.serve(s), nil
+	case errors.Is(err, errWaited):
+		err = c.whyInDoubt(s)
 	}
-	return c.bestEffort(s, &WaitError{Next: step.Next, Err: grant.ErrInDoubt})
+	return c.bestEffort(s, &WaitError{Next: step.Next, Err: because(grant.ErrInDoubt, err)})
+}
+
+// whyInDoubt is what became of the last send, as far as this call or the
+// record knows.
+func (c *call) whyInDoubt(s snapshot) error {
+	if c.inDoubt != nil {
+		return c.inDoubt
+	}
+	for _, e := range slices.Backward(s.cred.Events) {
+		if e.What == grant.EventInDoubt || e.What == grant.EventUnreadable {
+			return errors.New(e.Note)
+		}
+	}
+	if l := s.cred.Lease; l != nil && c.cfg.HolderAlive(l.Holder) {
+		return errors.New("its holder still runs on this machine")
+	}
+	return nil
+}
+
+// sent adds to an error what must not be forgotten: that a token is out.
+func (c *call) sent(err error) error {
+	if c.inDoubt == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w; then: %w", grant.ErrInDoubt, c.inDoubt, err)
+}
+
+// because joins what a failure means and why it came.
+func because(what, why error) error {
+	if why == nil || errors.Is(why, errWaited) {
+		return what
+	}
+	return fmt.Errorf("%w: %w", what, why)
 }
 
 // warn says a sentence to the caller once per call.

@@ -88,8 +88,10 @@ func (c *call) watch(v grant.Version) {
 // vet refuses a store that was rolled back and a record that belongs
 // elsewhere. Nothing is sent for either.
 func (c *call) vet(s snapshot) error {
-	least := max(c.mark.Generation, c.r.MinGeneration, c.r.After)
+	least, named := c.mark.Generation, max(c.r.MinGeneration, c.r.After)
 	switch {
+	case s.cred.Generation < named && named > least:
+		return fmt.Errorf("%w: it has generation %d, and generation %d was named", ErrAhead, s.cred.Generation, named)
 	case s.absent && least > 0:
 		return fmt.Errorf("%w: it has no record, but generation %d was in it", ErrRolledBack, least)
 	case s.absent:
@@ -180,7 +182,7 @@ func (c *call) event(what, note string) grant.Event {
 // put back stops the call.
 func (c *call) offerSpills(ctx context.Context, s snapshot) (snapshot, error) {
 	spills, err := c.cfg.Spill.List(ctx, c.id)
-	if err != nil {
+	if c.unread = err; err != nil {
 		c.warn("a spilled record cannot be read: " + err.Error())
 	}
 	if s.absent && c.r.NoCreate && len(spills) > 0 {
@@ -241,7 +243,7 @@ func (c *call) swap(ctx context.Context, old grant.Version, next grant.Credentia
 	start, unknown := c.now(), false
 	pause := backoff{next: c.t.RetryMin, most: c.t.RetryMax}
 	for {
-		ver, err := c.cfg.Store.Swap(ctx, c.id, old, next)
+		ver, err := c.swapWithin(ctx, old, next, budget-c.elapsed(start))
 		switch {
 		case err == nil:
 			return ver, nil
@@ -267,6 +269,17 @@ func (c *call) swap(ctx context.Context, old grant.Version, next grant.Credentia
 			return "", unsettledError{err}
 		}
 	}
+}
+
+// swapWithin bounds one Swap, which may have to wait for a lock.
+func (c *call) swapWithin(ctx context.Context, old grant.Version, next grant.Credential, limit time.Duration) (grant.Version, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(limit, time.Millisecond))
+	defer cancel()
+	slow := time.AfterFunc(c.t.Connect/5, func() {
+		c.cfg.Logger.Info("waiting", "grant", c.id, "for", "the store to take a record")
+	})
+	defer slow.Stop()
+	return c.cfg.Store.Swap(ctx, c.id, old, next)
 }
 
 // unsettledError is an outcome that stayed unknown. What the last try says of

@@ -20,6 +20,8 @@ type Ask struct {
 	Watched time.Duration
 	// HolderGone: the process of the lease's holder certainly exists no more.
 	HolderGone bool
+	// HolderAlive: it certainly exists, on this machine.
+	HolderAlive bool
 }
 
 // Verb is what to do next. The zero value is the cautious one.
@@ -135,7 +137,13 @@ func meets(c grant.Credential, a Ask, t Timing) (bool, Row) {
 	if c.Generation > a.First {
 		return true, RowNewer
 	}
-	return !a.Force && left >= wantedLife(a.MinTTL, c.Tokens), RowLife
+	return !a.Force && left >= wantedLife(a.MinTTL, c.Tokens) && !fromTheFuture(c.Tokens, a.Now, t), RowLife
+}
+
+// fromTheFuture reports a token set that was obtained later than any correct
+// clock says it is now: what its record says of its end is worth nothing.
+func fromTheFuture(ts grant.TokenSet, now time.Time, t Timing) bool {
+	return ts.ObtainedAt.After(now.Add(t.Skew + t.WatchMargin))
 }
 
 // wantedLife caps the life asked for at 90 % of the token's whole life, so
@@ -173,20 +181,25 @@ func graceRuns(c grant.Credential, a Ask, b grant.Behaviour, t Timing) bool {
 // recovery here and a spill on another machine.
 func recovery(c grant.Credential, a Ask, b grant.Behaviour, t Timing) Step {
 	at, now, later := a.Now, RowDoubtNow, RowDoubtLater
-	sends := c.Doubt.Sends
+	sends, quiet := c.Doubt.Sends, t.Quiet
 	// Quiet gives a paused or unsaved holder time. A dead one needs none, but
 	// the sends before its own keep theirs: a job that crashes again and again
 	// must not present one token again and again.
 	if c.Lease != nil && a.HolderGone {
 		sends--
 	}
+	// One that is known to live, stopped perhaps, may have the reply in its
+	// hands. It gets the longest time there is.
+	if c.Lease != nil && a.HolderAlive {
+		quiet = t.QuietMax
+	}
 	if graceRuns(c, a, b, t) {
 		now, later = RowGraceNow, RowGraceLater
 		if b.Sibling == grant.SiblingReplaces && b.Grace > t.Lease+t.Skew+t.Quiet {
-			at = c.Doubt.Last.Add(doubled(t.Quiet, min(sends, 1), t.QuietMax))
+			at = c.Doubt.Last.Add(doubled(quiet, min(sends, 1), t.QuietMax))
 		}
 	} else {
-		at = c.Doubt.Last.Add(doubled(t.Quiet, sends, t.QuietMax))
+		at = c.Doubt.Last.Add(doubled(quiet, sends, t.QuietMax))
 	}
 	if calm := a.Now.Add(t.Calm - a.Watched); a.Watched < t.Calm && calm.After(at) {
 		at = calm

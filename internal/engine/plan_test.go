@@ -151,6 +151,10 @@ func TestNext(t *testing.T) {
 		{name: "calm comes on top", c: edit(expired, doubt(1, 2*min, 2*min)), a: with(func(a *engine.Ask) { a.Watched = 0 }), do: engine.Wait, row: engine.RowDoubtLater, next: 30 * sec},
 		{name: "a holder that is gone needs no quiet", c: edit(expired, lease(80*sec), doubt(1, sec, sec)), a: with(func(a *engine.Ask) { a.HolderGone = true }), sameHost: true, do: engine.Recover, row: engine.RowDoubtNow},
 		{name: "but the sends before it do", c: edit(expired, lease(80*sec), doubt(2, min, sec)), a: with(func(a *engine.Ask) { a.HolderGone = true }), sameHost: true, do: engine.Wait, row: engine.RowDoubtLater, next: 119 * sec},
+		{name: "a holder that lives may have the reply in its hands", c: edit(expired, lease(-sec), doubt(1, 3*min, 3*min)), a: with(func(a *engine.Ask) { a.HolderAlive = true }), sameHost: true, do: engine.Wait, row: engine.RowDoubtLater, next: 57 * min},
+		{name: "for an hour at most", c: edit(expired, lease(-sec), doubt(1, time.Hour, time.Hour)), a: with(func(a *engine.Ask) { a.HolderAlive = true }), sameHost: true, do: engine.Recover, row: engine.RowDoubtNow},
+		{name: "a token from the future is worth nothing", c: edit(left(24*time.Hour), func(c *grant.Credential) { c.Tokens.ObtainedAt = noon.Add(71 * sec) }), a: calm, do: engine.Take, row: engine.RowTake},
+		{name: "clocks differ by the skew and a little", c: edit(left(24*time.Hour), func(c *grant.Credential) { c.Tokens.ObtainedAt = noon.Add(70 * sec) }), a: calm, do: engine.Serve, row: engine.RowLife},
 		{name: "nobody is gone who has released", c: edit(expired, doubt(1, min, min)), a: with(func(a *engine.Ask) { a.HolderGone = true }), sameHost: true, do: engine.Wait, row: engine.RowDoubtLater, next: min},
 		{name: "safe: doubt is no matter", c: edit(expired, doubt(5, sec, sec)), a: calm, b: safe, do: engine.Take, row: engine.RowTake},
 	}

@@ -44,6 +44,7 @@ func (a *attempt) save(ctx context.Context, ts grant.TokenSet) (Outcome, error) 
 // our own clock; only if saving took its life, another refresh is due.
 func (a *attempt) deliver(k grant.Credential) (Outcome, error) {
 	a.refreshes++
+	a.inDoubt = nil
 	switch access := k.Tokens.Access; {
 	case access.Value.IsZero():
 		return Outcome{}, fmt.Errorf("%w; its refresh token is saved", ErrUnusable)

@@ -154,6 +154,14 @@ type Spill interface {
 	Remove(ctx context.Context, id ID, writer string) error
 }
 
+// Readier is an optional ability of a [Spill]: the engine asks before it takes
+// a lease, so that a spill that cannot be written is found before anything is
+// sent.
+type Readier interface {
+	// Ready proves that a record of this grant could be put now.
+	Ready(ctx context.Context, id ID) error
+}
+
 // Mark is the high-water mark of a grant: the newest state that this machine
 // knows to have been in the store. A store below it was rolled back.
 type Mark struct {

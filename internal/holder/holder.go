@@ -62,6 +62,17 @@ func Gone(name string) bool {
 	return n.boot == at.boot && n.namespaces == at.namespaces && gone(n.pid, n.start)
 }
 
+// Alive reports that another process than ours, the one that made name,
+// certainly exists. False means that it is gone or that nobody can tell.
+func Alive(name string) bool {
+	n, ok := parse(name)
+	if !ok || n.boot == unknown || n.namespaces == unknown || n.start == unknown || n.pid == os.Getpid() {
+		return false
+	}
+	at := here()
+	return n.boot == at.boot && n.namespaces == at.namespaces && alive(n.pid, n.start)
+}
+
 type parsed struct {
 	place
 	label string

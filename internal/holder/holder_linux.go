@@ -68,6 +68,12 @@ func gone(pid int, start string) bool {
 	return st.start != start || st.state == "Z" && st.threads == "1"
 }
 
+// alive needs the start time: a number alone may have been given out again.
+func alive(pid int, start string) bool {
+	st, ok := readStat(pid)
+	return ok && st.start == start && st.state != "Z" && st.state != "X"
+}
+
 type stat struct{ state, threads, start string }
 
 // readStat reads /proc/PID/stat. The name of the program may hold anything,

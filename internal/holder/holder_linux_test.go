@@ -50,7 +50,7 @@ func start(t *testing.T) (*exec.Cmd, string) {
 func TestKilledProcessIsGone(t *testing.T) {
 	t.Parallel()
 	cmd, name := start(t)
-	if holder.Label(name) != "child" || holder.Gone(name) {
+	if holder.Label(name) != "child" || holder.Gone(name) || !holder.Alive(name) {
 		t.Fatalf("%q is gone while it runs", name)
 	}
 	if err := cmd.Process.Kill(); err != nil {
@@ -60,7 +60,7 @@ func TestKilledProcessIsGone(t *testing.T) {
 	if err := unix.Waitid(unix.P_PID, cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 		t.Fatal(err)
 	}
-	if !holder.Gone(name) {
+	if !holder.Gone(name) || holder.Alive(name) {
 		t.Errorf("%q is a zombie and not gone", name)
 	}
 	_ = cmd.Wait() // it was killed
@@ -116,5 +116,15 @@ func TestForeignProcess(t *testing.T) {
 	part[2], part[3] = "1", start
 	if name := label + "@" + strings.Join(part, "."); holder.Gone(name) {
 		t.Errorf("process 1 is gone by %q", name)
+	}
+}
+
+func TestAlive(t *testing.T) {
+	t.Parallel()
+	if holder.Alive(holder.New("self")) {
+		t.Error("this process took itself for another that lives")
+	}
+	if holder.Alive("no name at all") {
+		t.Error("nonsense lives")
 	}
 }

@@ -6,3 +6,5 @@ package holder
 func here() place { return place{unknown, unknown, unknown} }
 
 func gone(int, string) bool { return false }
+
+func alive(int, string) bool { return false }

@@ -36,7 +36,6 @@
 //	status  503 with Retry-After                              unspent
 //	status  408, any other 5xx                                in doubt
 //	status  any 3xx, any other 4xx                            refused
-//	status  2xx with an error of another code                 refused
 //	status  anything else                                     in doubt
 //
 // An answer that did not arrive whole is in doubt, whatever its status says;

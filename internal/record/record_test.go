@@ -180,7 +180,7 @@ func fill(r *rand.Rand, typ reflect.Type) reflect.Value {
 	case reflect.Bool:
 		v.SetBool(r.IntN(2) == 0)
 	case reflect.Uint, reflect.Uint64:
-		v.SetUint([]uint64{0, 1, math.MaxUint32, r.Uint64() >> (64 - reflect.TypeFor[uint]().Bits())}[r.IntN(4)])
+		v.SetUint([]uint64{0, 1, math.MaxUint32, r.Uint64() % (1 << 53) >> (64 - reflect.TypeFor[uint]().Bits())}[r.IntN(4)])
 	case reflect.Int64:
 		v.SetInt([]int64{0, math.MaxInt64, math.MinInt64, r.Int64()}[r.IntN(4)])
 	}

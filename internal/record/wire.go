@@ -22,6 +22,10 @@ const (
 // minorPointer is where the minor version of a newer writer is kept.
 const minorPointer = "/minor"
 
+// maxGeneration is far above what a count of refreshes reaches, and far below
+// where one more would wrap around to 0.
+const maxGeneration = 1 << 53
+
 // describe is the wire form; see the package's comment for the picture.
 func describe(f *form, c *grant.Credential) {
 	f.text("grant", (*string)(&c.Grant))
@@ -196,6 +200,9 @@ func unmarshal(members []member) (grant.Credential, error) {
 			f.keep(minorPointer, strconv.FormatUint(m, 10))
 		}
 		describe(f, &c)
+		if c.Generation > maxGeneration {
+			f.fail("generation", errors.New("is beyond any count"))
+		}
 	})
 	if f.err != nil {
 		return grant.Credential{}, f.err

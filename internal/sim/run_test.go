@@ -165,7 +165,7 @@ func (p *process) judge(out engine.Outcome, err error) {
 		w.stats.count("served", "invalid, with a warning")
 	case out.NextRefreshEnds && w.refreshedSince(out.Access.Value):
 		w.stats.count("served", "ended by a later refresh")
-	case touched || w.p.logins || w.p.clockOff:
+	case touched || w.p.logins:
 		w.stats.count("served", "ended by somebody else")
 	case slices.ContainsFunc(w.sends, func(s *send) bool { return s.late }):
 		w.stats.count("served", "ended by a late spender")
