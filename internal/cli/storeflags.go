@@ -17,12 +17,16 @@ type storeOptions struct {
 	url             string
 	keyEnv, keyFile string
 	recipients      []string
+	gitTokenEnv     string
+	allowPublic     bool
 }
 
 func (o *storeOptions) register(f *pflag.FlagSet) {
 	f.StringVar(&o.url, "store", "", "`URL` of the place where records live (EVERGRANT_STORE): "+store.Schemes)
 	o.registerKey(f)
 	f.StringArrayVar(&o.recipients, "recipient", nil, "further age `RECIPIENT` who can open the records; repeatable")
+	f.StringVar(&o.gitTokenEnv, "git-token-env", "", "environment variable `VAR` with the token, or USER:TOKEN, for a git store over https (default EVERGRANT_GIT_TOKEN, else the job's own)")
+	f.BoolVar(&o.allowPublic, "allow-public", false, "let a git store lie in a public repository, where everybody can read the sealed records")
 }
 
 func (o *storeOptions) registerKey(f *pflag.FlagSet) {
@@ -51,13 +55,37 @@ func (o *storeOptions) locate(env environment) (loc store.Location, named bool, 
 		if err != nil {
 			return loc, true, usagef("%v", err)
 		}
-		return loc, true, nil
+		loc, err = o.surround(env, loc)
+		return loc, true, err
 	}
 	state, err := env.stateFolder()
 	if err != nil {
 		return loc, false, err
 	}
 	return store.File(filepath.Join(state, "grants")), false, nil
+}
+
+// surround completes a location by the job's environment and the caller's token.
+func (o *storeOptions) surround(env environment, loc store.Location) (store.Location, error) {
+	around := store.Surroundings{Getenv: env.get, AllowPublic: o.allowPublic}
+	name := o.gitTokenEnv
+	if name == "" && env.get("EVERGRANT_GIT_TOKEN") != "" {
+		name = "EVERGRANT_GIT_TOKEN"
+	}
+	if name != "" {
+		var err error
+		if around.Token, err = env.secretVariable("--git-token-env", name); err != nil {
+			return loc, err
+		}
+	}
+	complete, err := loc.In(around)
+	switch {
+	case err != nil:
+		return loc, usagef("%v", err)
+	case o.gitTokenEnv != "" && !complete.TakesToken():
+		return loc, usagef("--git-token-env is for a git store over https, and this store is %s", complete)
+	}
+	return complete, nil
 }
 
 // resolve locates the store and prepares its codec, spill and marks.

@@ -11,11 +11,12 @@ import (
 	"evergrant/internal/grant"
 	"evergrant/internal/record"
 	"evergrant/internal/store/file"
+	"evergrant/internal/store/git"
 	"evergrant/internal/store/mem"
 )
 
 // Schemes are the stores that this version has, as their URLs are written.
-const Schemes = "file:PATH and none:"
+const Schemes = "file:PATH, git:REMOTE[#REF] and none:"
 
 // Location is a parsed store URL. It says where records live without touching
 // the place, so that everything can be checked before anything is opened.
@@ -23,6 +24,10 @@ type Location struct {
 	scheme string
 	path   string // absolute
 	shared bool
+
+	remote, former git.Remote
+	ref            string
+	credential     git.Credential
 }
 
 // None is the place that keeps nothing.
@@ -45,7 +50,9 @@ func Parse(raw string) (Location, error) {
 			return Location{}, errors.New("store none: takes nothing after the colon")
 		}
 		return None(), nil
-	case "git", "ghsecret":
+	case "git":
+		return parseGit(rest)
+	case "ghsecret":
 		return Location{}, fmt.Errorf("store %s: is not built yet in this version, which has %s", scheme, Schemes)
 	}
 	return Location{}, fmt.Errorf("there is no store %q; this version has %s", scheme+":", Schemes)
@@ -77,11 +84,15 @@ func parseFile(rest string) (Location, error) {
 }
 
 // String is the URL in one canonical form: the same place has the same name,
-// wherever the command ran.
+// wherever the command ran. A git store's former address is no part of it.
 func (l Location) String() string {
 	switch {
 	case l.scheme == "none":
 		return "none:"
+	case l.scheme == "git" && l.ref != "":
+		return "git:" + l.remote.String() + "#" + l.ref
+	case l.scheme == "git":
+		return "git:" + l.remote.String()
 	case l.shared:
 		return "file:" + l.path + "?shared=yes"
 	}
@@ -92,15 +103,22 @@ func (l Location) String() string {
 func (l Location) Keeps() bool { return l.scheme != "none" }
 
 // SameHost reports whether all who reach the place share one machine.
-func (l Location) SameHost() bool { return !l.shared }
+func (l Location) SameHost() bool { return !l.shared && l.scheme != "git" }
 
 // Path is the folder of a file store, else "".
 func (l Location) Path() string { return l.path }
 
 // Open opens the store; codec reads and writes its records.
 func (l Location) Open(codec *record.Codec) (grant.Store, error) {
-	if l.scheme == "none" {
+	switch l.scheme {
+	case "none":
 		return mem.New(), nil
+	case "git":
+		c := git.Config{Remote: l.remote, Ref: l.ref, Codec: codec, Credential: l.credential}
+		if !l.former.IsZero() {
+			c.Former = []git.Remote{l.former}
+		}
+		return git.Open(c)
 	}
 	return file.Open(l.path, codec, file.Options{Shared: l.shared})
 }
