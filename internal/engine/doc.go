@@ -30,7 +30,7 @@
 //	3 needs consent a person must sign in                                       Refuse
 //	4 lease         another's lease runs                                        Wait
 //	4 clock fault   it ends later than any correct clock could say              Wait, watching only
-//	5 raw           an unreadable reply is kept, reuse is not safe              Refuse
+//	5 raw           an unreadable reply is kept, no grace runs, reuse not safe  Refuse
 //	6 grace now     in doubt, the grace runs, calm and (replaces) quiet passed  Recover
 //	6 grace later   in doubt, the grace runs                                    Wait
 //	6 doubt now     in doubt, calm and the doubled quiet time passed            Recover
@@ -39,8 +39,9 @@
 //
 // "Alive" means by more than the skew. Where a refresh ends the running token
 // (RevokesAccess), a token in doubt or after a rejection does not meet the
-// ask. Rows 5 and 6 do not apply where reuse is safe. 2b does not apply with Raw
-// kept or consent ended: no recovery is possible then, so row 2 serves.
+// ask. Rows 5 and 6 do not apply where reuse is safe. 2b does not apply once the
+// consent ended: no recovery is possible then, so row 2 serves. Inside a grace
+// a kept reply does not stand in the way: to ask again is better than a person.
 //
 // The quiet time is Quiet · 2^(Sends−1), at most QuietMax, after the last
 // counting Swap. The send of a holder whose process is known to be gone needs

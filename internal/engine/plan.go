@@ -86,12 +86,12 @@ type Step struct {
 //	   b  a grace runs for a doubt, no foreign lease runs   go on to 6
 //	3  NeedsConsent                                         Refuse
 //	4  another's lease runs                                 Wait
-//	5  Raw kept, reuse not safe                             Refuse
+//	5  Raw kept, reuse not safe, no grace runs              Refuse
 //	6  in doubt, reuse not safe                             Recover if allowed, else Wait
 //	7  otherwise                                            Take
 //
-// Raw and NeedsConsent forbid every recovery, so 2b does not apply to them:
-// the token that meets the ask is served.
+// NeedsConsent forbids every recovery, so 2b does not apply to it: the token
+// that meets the ask is served.
 func Next(c grant.Credential, a Ask, b grant.Behaviour, t Timing) Step {
 	leased, fault := foreignLease(c, a, t)
 	good, row := meets(c, a, t)
@@ -106,7 +106,7 @@ func Next(c grant.Credential, a Ask, b grant.Behaviour, t Timing) Step {
 	// have ended this one.
 	good = good && !(b.RevokesAccess && (c.InDoubt() || c.State == grant.NeedsConsent))
 	switch {
-	case good && inDoubt && !leased && c.Raw.IsZero() && c.State == grant.Live && graceRuns(c, a, b, t):
+	case good && inDoubt && !leased && c.State == grant.Live && graceRuns(c, a, b, t):
 		step := recovery(c, a, b, t)
 		step.Good = true
 		return step
@@ -118,7 +118,7 @@ func Next(c grant.Credential, a Ask, b grant.Behaviour, t Timing) Step {
 		return Step{Do: Wait, Row: RowClockFault}
 	case leased:
 		return Step{Do: Wait, Row: RowLease, Next: leaseEnd(c, t)}
-	case !c.Raw.IsZero() && b.Reuse != grant.ReuseSafe:
+	case !c.Raw.IsZero() && b.Reuse != grant.ReuseSafe && !graceRuns(c, a, b, t):
 		return Step{Do: Refuse, Row: RowRaw}
 	case inDoubt:
 		return recovery(c, a, b, t)

@@ -111,7 +111,7 @@ func TestNext(t *testing.T) {
 
 		{name: "2b: recover in the grace although the token lives", c: edit(doubt(1, 3*min, 3*min)), a: calm, b: valid10, do: engine.Recover, row: engine.RowGraceNow},
 		{name: "2b does not apply under a foreign lease", c: edit(doubt(1, 10*sec, 10*sec), lease(80*sec)), a: calm, b: valid10, do: engine.Serve, row: engine.RowLife},
-		{name: "2b does not apply with a kept reply", c: edit(doubt(1, 3*min, 3*min), raw), a: calm, b: valid10, do: engine.Serve, row: engine.RowLife},
+		{name: "2b applies with a kept reply", c: edit(doubt(1, 3*min, 3*min), raw), a: calm, b: valid10, do: engine.Recover, row: engine.RowGraceNow},
 		{name: "2b does not apply after a rejection", c: edit(doubt(1, 3*min, 3*min), state(grant.NeedsConsent)), a: calm, b: valid10, do: engine.Serve, row: engine.RowLife},
 
 		{name: "needs consent, but the token lives", c: edit(state(grant.NeedsConsent)), a: calm, do: engine.Serve, row: engine.RowLife},
@@ -130,6 +130,8 @@ func TestNext(t *testing.T) {
 		{name: "the latest possible end is no fault", c: edit(expired, lease(150*sec), doubt(1, min, min)), a: with(func(a *engine.Ask) { a.Watched = min }), do: engine.Wait, row: engine.RowLease, next: 210 * sec},
 
 		{name: "a kept reply", c: edit(expired, raw, doubt(1, time.Hour, time.Hour)), a: calm, do: engine.Refuse, row: engine.RowRaw},
+		{name: "inside a grace it is asked for again", c: edit(expired, raw, doubt(1, 3*min, 3*min)), a: calm, b: valid10, do: engine.Recover, row: engine.RowGraceNow},
+		{name: "after the grace it stands", c: edit(expired, raw, doubt(1, time.Hour, time.Hour)), a: calm, b: valid10, do: engine.Refuse, row: engine.RowRaw},
 		{name: "a kept reply is no matter where reuse is safe", c: edit(expired, raw, doubt(1, min, min)), a: calm, b: safe, do: engine.Take, row: engine.RowTake},
 
 		{name: "grace, valid sibling: at once", c: edit(expired, doubt(1, sec, sec)), a: calm, b: valid10, do: engine.Recover, row: engine.RowGraceNow},

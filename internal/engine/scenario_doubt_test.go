@@ -188,13 +188,24 @@ func TestRaw(t *testing.T) {
 			t.Errorf("a success leaves Raw")
 		}
 	})
-	scenario(t, "in a grace no second send follows it in a later call", valid10, func(t *testing.T, w *world) {
+	scenario(t, "inside a grace it is asked for again", valid10, func(t *testing.T, w *world) {
 		w.keep(accessEnded)
-		w.replies = []reply{unreadable(w), unreadable(w)}
+		w.replies = []reply{unreadable(w), unreadable(w), unreadable(w)}
+		out, err := w.access(engine.Request{Wait: time.Hour})
+		w.wantServed("row 6 before row 5", out, err, "at8", true)
+		if !w.stored().Raw.IsZero() {
+			t.Errorf("a success leaves Raw")
+		}
+	})
+	scenario(t, "and after the grace it stands", valid10, func(t *testing.T, w *world) {
+		w.keep(accessEnded)
+		for range 1000 {
+			w.replies = append(w.replies, unreadable(w))
+		}
 		_, err := w.access(engine.Request{Wait: time.Hour})
 		wantErr(t, "row 5", err, grant.ErrInDoubt)
-		if n := len(w.sent); n > 2 {
-			t.Errorf("row 5: %d sends, at most the two of one lease", n)
+		if last := w.sent[len(w.sent)-1].at; last > 10*time.Minute || w.stored().Raw.IsZero() {
+			t.Errorf("row 5: last send after %v, raw kept %v", last, !w.stored().Raw.IsZero())
 		}
 	})
 }

@@ -149,7 +149,7 @@ func rawOf(r reply, a answer) grant.Secret {
 	keep := r.opaque || bytes.Contains(body, []byte("_token")) ||
 		(body[0] == '{' || body[0] == '[') && bytes.IndexByte(body, '"') >= 0
 	if !r.whole {
-		keep = bytes.Contains(body, []byte("refresh_token\"")) || bytes.Contains(body, []byte("refresh_token="))
+		keep = mayHold(body, "refresh_token")
 	}
 	if !keep {
 		return grant.Secret{}

@@ -55,6 +55,7 @@ func (m *meter) Write(b []byte) (int, error) {
 // roots of the bundle and, if they did not do, with the system's. Errors are fit
 // for a user.
 func (n network) open(ctx context.Context, u *url.URL) (net.Conn, *meter, error) {
+	start := time.Now()
 	attempt, cancel := context.WithTimeout(ctx, n.connectTimeout)
 	defer cancel()
 	if u.Scheme == "https" {
@@ -66,7 +67,7 @@ func (n network) open(ctx context.Context, u *url.URL) (net.Conn, *meter, error)
 		conn, sent, err = n.connect(attempt, u)
 	}
 	if err != nil {
-		return nil, nil, n.connectError(ctx, attempt, u, err)
+		return nil, nil, n.connectError(ctx, attempt, start, u, err)
 	}
 	return conn, sent, nil
 }
@@ -263,9 +264,12 @@ func (n network) handshake(ctx context.Context, conn net.Conn, host string) (net
 	return secure, nil
 }
 
-func (n network) connectError(ctx, attempt context.Context, u *url.URL, err error) error {
+func (n network) connectError(ctx, attempt context.Context, start time.Time, u *url.URL, err error) error {
+	// The engine's own limit on connecting is the same, and ends a moment before
+	// this one: that is a host that does not answer, not a caller who left.
+	late := time.Since(start) >= n.connectTimeout*9/10 && errors.Is(ctx.Err(), context.DeadlineExceeded)
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && !late:
 		return fmt.Errorf("connect to %s: %w", u.Host, ctx.Err())
 	case attempt.Err() != nil || isTimeout(err):
 		return says(fmt.Sprintf("connect to %s: no connection within %v", u.Host, n.connectTimeout), err)

@@ -299,8 +299,8 @@ func TestCutAnswersAreInDoubt(t *testing.T) {
 		raw    bool
 	}{
 		"before anything":          {200, nil, ``, false},
-		"inside the refresh token": {200, nil, `{"access_token":"$A","refresh_token":"canary-iss`, true},
-		"inside an escape":         {200, nil, `{"refresh_token":"canary\`, true},
+		"inside the refresh token": {200, nil, `{"access_token":"$A","refresh_token":"canary-iss`, false},
+		"inside an escape":         {200, nil, `{"refresh_token":"canary\`, false},
 		"before the refresh token": {200, nil, `{"access_token":"$A","expires_in":36`, false},
 		"number cut":               {200, nil, `{"refresh_token":12345`, true},
 		"form, inside":             {200, header("Content-Type", "application/x-www-form-urlencoded"), `access_token=$A&refresh_token=canary-iss`, true},

@@ -45,6 +45,26 @@ func find(b []byte, name string) value {
 	}
 }
 
+// mayHold reports whether a cut text may hold a whole value of the member that
+// find could not read. A value that is cut itself is worth nothing, and keeping
+// it would put a person between the grant and its recovery.
+func mayHold(b []byte, name string) bool {
+	if bytes.Contains(b, []byte(name+"=")) {
+		return true // a form: nothing tells the end of its last value
+	}
+	for {
+		i := bytes.Index(b, []byte(name+`"`))
+		if i < 0 {
+			return false
+		}
+		b = b[i+len(name)+1:]
+		rest := bytes.TrimLeft(b, " \t\r\n:")
+		if len(rest) > 0 && (rest[0] != '"' || bytes.IndexByte(rest[1:], '"') >= 0) {
+			return true
+		}
+	}
+}
+
 // complete reads the string or number at the start of b, if its end is there.
 func complete(b []byte) value {
 	if len(b) == 0 {
