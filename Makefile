@@ -1,6 +1,6 @@
 # Everything runs on a fresh machine with Go; what a target needs besides, it
 # installs or names.
-.PHONY: build demo test mutants e2e e2e-full bench lint fuzz
+.PHONY: build demo test mutants e2e e2e-full chaos bench performance lint fuzz
 
 export CGO_ENABLED ?= 0
 BIN := $(CURDIR)/bin/evergrant
@@ -25,14 +25,24 @@ lint:
 mutants: ## takes one rule of the protocol after another out and expects a test to fail
 	go test -tags mutants -count=1 ./internal/mutants
 
-e2e: ## the real binary against real peers, which it installs (npm); mounts small disks
+e2e: ## the real binary against real peers, which it installs (npm, Go modules); mounts small disks; then chaos, short
 	bash e2e/run
+	bash chaos/run -short
 
-e2e-full: e2e mutants ## with the slow ones
+e2e-full: mutants ## with the slow ones: each parser fuzzed for a minute, 1,500 seeds, chaos in its long form (an hour)
+	bash e2e/run
 	go test -count=1 -timeout 30m ./internal/sim -run TestSurvival -seeds 1500 -v
+	$(MAKE) fuzz FUZZTIME=60s
+	bash chaos/run
+
+chaos: ## kills, signals, networks, disks and races, judged by the provider's ledger; writes docs/reliability.md
+	bash chaos/run
 
 bench: ## side by side in one run: this binary, Python, curl and jq, Node, bare Go
 	bash bench/run
+
+performance: ## the same, written to docs/performance.md
+	go run ./bench/report
 
 FUZZTIME ?= 20s
 fuzz: ## each parser of foreign bytes for FUZZTIME

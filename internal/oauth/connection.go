@@ -46,12 +46,17 @@ func (k *connection) Close() error {
 }
 
 // Refresh implements [grant.Connection]. A connection serves one call: after
-// any outcome, a closed gate included, it is closed.
-func (k *connection) Refresh(ctx context.Context, c grant.Credential, gate func() error) (grant.TokenSet, error) {
+// any failure, a closed gate included, it is closed. After a success that is
+// left to the caller, who has something to save first.
+func (k *connection) Refresh(ctx context.Context, c grant.Credential, gate func() error) (_ grant.TokenSet, err error) {
 	if k.used.Swap(true) {
 		return unspent(errors.New("this connection was used already; each attempt opens its own"))
 	}
-	defer func() { _ = k.Close() }()
+	defer func() {
+		if err != nil {
+			_ = k.Close()
+		}
+	}()
 	if c.Tokens.Refresh.IsZero() {
 		return unspent(errors.New("there is no refresh token to present"))
 	}

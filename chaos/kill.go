@@ -1,0 +1,293 @@
+//go:build linux && (amd64 || arm64)
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"evergrant/chaos/rig"
+	"evergrant/chaos/row"
+)
+
+// fault is what is done to one call.
+type fault struct {
+	name string // as rows name it
+	with rig.Meddle
+	fits func(point) bool
+}
+
+func faults() []fault {
+	any := func(point) bool { return true }
+	grows := func(p point) bool {
+		return p.Class != socket && slices.Contains([]string{opensW, "mkdirat", "renameat", "write", "fsync"}, p.Call)
+	}
+	return []fault{
+		{"SIGKILL", rig.Meddle{Kill: true}, any},
+		{"EIO", rig.Meddle{Errno: syscall.EIO}, any},
+		{"ENOSPC", rig.Meddle{Errno: syscall.ENOSPC}, grows},
+	}
+}
+
+const (
+	studyRuns = 5 // undisturbed runs that find the points
+	killTries = 6 // runs aimed at one point before it counts as never hit
+)
+
+// killPoints hits every point of a normal run with every fault, at a provider
+// that forgives nothing and at those with a grace; and of a first run, which
+// makes its folders and adopts a token.
+func (h *harness) killPoints(ctx context.Context) error {
+	studies := []killer{{kind: h.strict}, {kind: h.graceful, graced: true}, {kind: h.strict, first: true}}
+	if !h.short {
+		studies = append(studies, killer{kind: h.replacing, graced: true}, killer{kind: h.graceful, graced: true, first: true})
+	}
+	for i := range studies {
+		k := &studies[i]
+		k.harness, k.rows, k.part = h, map[string]*row.Row{}, "kill points"
+		if k.first {
+			k.part = "kill points of a first run"
+		}
+		if err := k.all(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// killer hits points of one kind of run at one kind of provider.
+type killer struct {
+	*harness
+	kind     func(dir string) (*rig.Provider, error)
+	graced   bool
+	first    bool // the run that starts a grant on a new machine
+	part     string
+	provider string
+	points   []point // in the order of a run
+
+	mu    sync.Mutex
+	rows  map[string]*row.Row
+	order []string
+}
+
+// trial is a grant to which a fault can be done.
+func (k *killer) trial(ctx context.Context, b *bench) (*rig.Trial, error) {
+	if !k.first {
+		return rig.NewTrial(ctx, b.box, b.provider)
+	}
+	dir := filepath.Join(b.dir, fmt.Sprint(k.names.Add(1)))
+	box, err := rig.NewBox(ctx, dir, k.binary, k.canary)
+	if err != nil {
+		return nil, err
+	}
+	return rig.FreshTrial(box, b.provider)
+}
+
+// over ends a trial: a machine that was made for it is searched and goes.
+func (k *killer) over(t *rig.Trial) error {
+	if !k.first {
+		return nil
+	}
+	return errors.Join(t.Box.Search(), os.RemoveAll(t.Box.Home))
+}
+
+// aimed is one point to be hit by one fault.
+type aimed struct {
+	fault
+	point
+}
+
+func (a aimed) name() string { return a.fault.name + " at " + a.point.String() }
+
+func (k *killer) all(ctx context.Context) error {
+	benches, err := k.benches(ctx, k.kind)
+	if err != nil {
+		return err
+	}
+	defer closeAll(benches)
+	k.provider = benches[0].provider.Name
+	if err := k.study(ctx, benches[0]); err != nil {
+		return err
+	}
+	var targets []aimed
+	all := faults()
+	if k.short && k.first {
+		all = all[:1] // errors do there what they do in any run
+	}
+	for _, f := range all {
+		for _, p := range k.points {
+			if f.fits(p) {
+				targets = append(targets, aimed{f, p})
+			}
+		}
+	}
+	for _, a := range targets {
+		k.row(a.name())
+	}
+	if err := k.share(ctx, benches, len(targets), func(b *bench, i int) error { return k.aim(ctx, b, targets[i]) }); err != nil {
+		return err
+	}
+	return k.finish()
+}
+
+func (k *killer) row(name string) *row.Row {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.rows[name] == nil {
+		k.rows[name] = &row.Row{Part: k.part, Name: name, Store: "file", Provider: k.provider}
+		k.order = append(k.order, name)
+	}
+	return k.rows[name]
+}
+
+func (k *killer) finish() error {
+	never := []string{}
+	var rows []row.Row
+	for _, name := range k.order {
+		r := *k.rows[name]
+		if r.Faults == 0 {
+			never = append(never, name)
+			r.Note = fmt.Sprintf("never hit in %d runs", r.Trials)
+		}
+		rows = append(rows, r)
+	}
+	if n := len(never); n*5 > len(rows) {
+		rows[0].Broken = append(rows[0].Broken, fmt.Sprintf("%d of %d points were never hit: this shows too little", n, len(rows)))
+	}
+	lost := 0
+	for _, r := range rows {
+		lost += r.Losses
+	}
+	k.say("%s, %s: %d calls, %d of %d aims hit, %d lost", k.part, k.provider, len(k.points), len(rows)-len(never), len(rows), lost)
+	for _, name := range never {
+		k.say("  never hit: %s", name)
+	}
+	return k.keep(rows...)
+}
+
+// study finds the points by undisturbed runs. One that a busy machine has
+// disturbed, so that it asked twice, teaches nothing.
+func (k *killer) study(ctx context.Context, b *bench) error {
+	understood := 0
+	for tries := 0; understood < studyRuns; tries++ {
+		t, err := k.trial(ctx, b)
+		if err != nil {
+			return err
+		}
+		seen, r, err := traced(ctx, t, nil)
+		if err == nil {
+			err = k.over(t)
+		}
+		if err != nil {
+			return err
+		}
+		if len(seen.sends) != 1 || seen.step != stepAfter {
+			if tries < 3*studyRuns {
+				continue
+			}
+			return fmt.Errorf("undisturbed runs are not understood: %d requests, up to step %q, %v", len(seen.sends), seen.step, r)
+		}
+		understood++
+		for _, p := range seen.points {
+			if !slices.Contains(k.points, p) {
+				k.points = append(k.points, p)
+			}
+		}
+	}
+	slices.SortStableFunc(k.points, func(a, b point) int { return slices.Index(steps(), a.Step) - slices.Index(steps(), b.Step) })
+	return nil
+}
+
+// traced is one traced run, with a fault or without. All runs of the protocol
+// are shortened alike, so that a store that fails is given up in seconds.
+func traced(ctx context.Context, t *rig.Trial, meddle func(*trace, point) rig.Meddle) (*trace, rig.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	seen := &trace{box: t.Box, meddle: meddle}
+	cmd := t.Refresh(ctx, "--sink", "file:"+t.Box.NewSink(), "--wait", "30s", "--speed-up", fmt.Sprint(rig.SpeedUp))
+	r, err := t.Box.RunTraced(ctx, cmd.Args, cmd.Env, seen)
+	return seen, r, err
+}
+
+// aim hits one point as often as wanted. Where a run takes another way than
+// those that were studied, the point may not come.
+func (k *killer) aim(ctx context.Context, b *bench, a aimed) error {
+	w := k.row(a.name())
+	for try := 0; try < killTries*k.hits && w.Faults < k.hits; try++ {
+		t, err := k.trial(ctx, b)
+		if err == nil {
+			err = k.strike(ctx, w, a, t)
+		}
+		if err == nil {
+			err = k.over(t)
+		}
+		if err != nil {
+			return fmt.Errorf("%s, %s: %w", k.part, a.name(), err)
+		}
+	}
+	return nil
+}
+
+// strike runs one trial.
+func (k *killer) strike(ctx context.Context, w *row.Row, a aimed, t *rig.Trial) error {
+	w.Trials++
+	seen, r, err := traced(ctx, t, once(a.point, a.with))
+	if err != nil || len(seen.met) == 0 {
+		return err
+	}
+	answers := t.Answers()
+	v, err := t.Recover(ctx, false)
+	if err != nil {
+		return err
+	}
+	k.note(w, a, seen.answered(answers), r, v)
+	return nil
+}
+
+func (k *killer) note(w *row.Row, a aimed, sends []send, r rig.Result, v rig.Verdict) {
+	w.Faults++
+	w.Refreshes += v.Refreshes
+	w.P1Violations += v.P1
+	if v.Broken != "" {
+		w.Broken = append(w.Broken, v.Broken)
+	}
+	for _, s := range sends {
+		if s.first != "" && !strings.HasPrefix(s.first, "spill") && (a.with.Kill || a.Step != stepSpill) {
+			w.Broken = append(w.Broken, "the reply went to a "+s.first+" before it was spilled")
+		}
+	}
+	if a.with.Kill && r.Code >= 0 {
+		w.Broken = append(w.Broken, fmt.Sprintf("SIGKILL, and exit code %d", r.Code))
+	}
+	if !v.Lost {
+		row.Add(&w.RecoveredBy, v.By)
+		return
+	}
+	w.Losses++
+	row.Add(&w.LossReasons, reason(sends, a.with.Kill, k.graced))
+}
+
+// reason says why a grant was lost, by the requests that were answered with
+// tokens.
+func reason(answered []send, killed, graced bool) string {
+	has := func(f func(send) bool) bool { return slices.ContainsFunc(answered, f) }
+	switch {
+	case graced:
+		return "in spite of a grace that is longer than the takeover"
+	case has(func(s send) bool { return s.spilled }):
+		return row.Written
+	case has(func(s send) bool { return !s.heard }):
+		return row.Unheard
+	case killed && len(answered) > 0:
+		return row.Unwritten
+	}
+	return "the reply was read, and the process lived on and did not keep it"
+}

@@ -1,0 +1,307 @@
+//go:build linux && (amd64 || arm64)
+
+// Command chaos does to the real binary, as real processes, what machines do
+// to programs, and lets the provider's ledger judge: it kills it at every
+// system call, signals it, takes its disk away, and starts crowds of it. Each
+// kind of fault becomes a line of JSON (package row).
+//
+// The exit code is 0 only if every promise held. chaos/run builds what it
+// needs and starts it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"evergrant/chaos/rig"
+	"evergrant/chaos/row"
+	"evergrant/internal/grant"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// harness is one run of the parts.
+type harness struct {
+	short   bool
+	binary  string
+	rows    string // file of JSON lines
+	dir     string // for everything; removed by whoever made it
+	hits    int    // how often each kill point is hit
+	workers int
+	rng     *rand.Rand
+	canary  *rig.Canary
+	out     io.Writer
+
+	mu     sync.Mutex
+	said   []byte // everything that was said, to be searched too
+	broken []string
+	names  atomic.Uint64
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	h := &harness{canary: rig.NewCanary(), out: stdout}
+	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.BoolVar(&h.short, "short", false, "the form of every day, in under three minutes")
+	flags.StringVar(&h.binary, "binary", "", "the evergrant to test")
+	flags.StringVar(&h.rows, "rows", "", "file to which the rows are added, as JSON lines")
+	flags.IntVar(&h.workers, "workers", 2, "trials at once")
+	parts := flags.String("parts", strings.Join(partNames(), ","), "which parts to run")
+	seed := flags.Uint64("seed", rand.Uint64(), "drives the random moments")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	if h.binary == "" || h.rows == "" || h.workers < 1 || flags.NArg() > 0 {
+		fmt.Fprintln(stderr, "chaos: -binary and -rows are needed; chaos/run gives them")
+		return 2
+	}
+	h.rng = rand.New(rand.NewPCG(*seed, 0))
+	h.hits = 3
+	if h.short {
+		h.hits = 1
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := h.parts(ctx, strings.Split(*parts, ",")); err != nil {
+		fmt.Fprintf(stderr, "chaos: %v (seed %d)\n", err, *seed)
+		return 1
+	}
+	return h.judge(*seed)
+}
+
+// part is one kind of chaos.
+type part struct {
+	name string
+	do   func(*harness, context.Context) error
+}
+
+func allParts() []part {
+	return []part{
+		{"kill", (*harness).killPoints},
+		{"signals", (*harness).signals},
+		{"disk", (*harness).disks},
+		{"race", (*harness).races},
+		{"leaks", (*harness).leaks},
+	}
+}
+
+func partNames() (names []string) {
+	for _, p := range allParts() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+func (h *harness) parts(ctx context.Context, wanted []string) error {
+	dir, err := os.MkdirTemp("", "evergrant-chaos.")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	h.dir = dir
+	for _, name := range wanted {
+		known := false
+		for _, p := range allParts() {
+			if p.name != name {
+				continue
+			}
+			known = true
+			begun := time.Now()
+			if err := p.do(h, ctx); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			h.say("part %s took %.0f s", name, time.Since(begun).Seconds())
+		}
+		if !known {
+			return fmt.Errorf("there is no part %q; there are %s", name, strings.Join(partNames(), ", "))
+		}
+	}
+	return nil
+}
+
+func (h *harness) judge(seed uint64) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.broken) == 0 {
+		fmt.Fprintln(h.out, "chaos: every promise held")
+		return 0
+	}
+	fmt.Fprintf(h.out, "chaos: %d promises did not hold (seed %d):\n", len(h.broken), seed)
+	for _, b := range h.broken {
+		fmt.Fprintf(h.out, "  RED  %s\n", b)
+	}
+	return 1
+}
+
+// say prints one line of the summary.
+func (h *harness) say(format string, args ...any) {
+	line := fmt.Sprintf("chaos: "+format+"\n", args...)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.said = append(h.said, line...)
+	_, _ = io.WriteString(h.out, line)
+}
+
+// keep writes rows to the file and judges them.
+func (h *harness) keep(rows ...row.Row) error {
+	for _, r := range rows {
+		for _, v := range r.Violations() {
+			h.mu.Lock()
+			h.broken = append(h.broken, fmt.Sprintf("%s, %s, %s: %s", r.Part, r.Provider, r.Name, v))
+			h.mu.Unlock()
+		}
+	}
+	return row.Append(h.rows, rows...)
+}
+
+// bench is one machine and one provider: what a worker needs.
+type bench struct {
+	dir      string
+	box      *rig.Box
+	provider *rig.Provider
+}
+
+func (h *harness) bench(ctx context.Context, make func(dir string) (*rig.Provider, error)) (*bench, error) {
+	dir := filepath.Join(h.dir, fmt.Sprint(h.names.Add(1)))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	p, err := make(dir)
+	if err != nil {
+		return nil, err
+	}
+	box, err := rig.NewBox(ctx, filepath.Join(dir, "box"), h.binary, h.canary)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return &bench{dir, box, p}, nil
+}
+
+// close searches the machine for tokens before it goes.
+func (b *bench) close() error {
+	return errors.Join(b.box.Search(), b.provider.Close(), os.RemoveAll(b.dir))
+}
+
+func closeAll(benches []*bench) {
+	for _, b := range benches {
+		_ = b.provider.Close() // searched already, or the part has failed
+		_ = os.RemoveAll(b.dir)
+	}
+}
+
+func (h *harness) strict(string) (*rig.Provider, error) { return rig.Strict(h.canary) }
+func (h *harness) graceful(dir string) (*rig.Provider, error) {
+	return rig.Graceful(dir, h.canary, grant.SiblingSame)
+}
+
+func (h *harness) replacing(dir string) (*rig.Provider, error) {
+	return rig.Graceful(dir, h.canary, grant.SiblingReplaces)
+}
+
+// benches returns one for each worker.
+func (h *harness) benches(ctx context.Context, kind func(dir string) (*rig.Provider, error)) ([]*bench, error) {
+	var all []*bench
+	for range h.workers {
+		b, err := h.bench(ctx, kind)
+		if err != nil {
+			closeAll(all)
+			return nil, err
+		}
+		all = append(all, b)
+	}
+	return all, nil
+}
+
+// share gives n tasks to the benches, one at a time each, and searches the
+// machines when all is done. The first error ends it.
+func (h *harness) share(ctx context.Context, benches []*bench, n int, do func(b *bench, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for _, b := range benches {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if err := do(b, i); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	for _, b := range benches {
+		if err := b.box.Search(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tally adds verdicts to one row. It is safe for concurrent use.
+type tally struct {
+	mu sync.Mutex
+	row.Row
+	graced bool
+}
+
+func newTally(part, name, provider string) *tally {
+	return &tally{Row: row.Row{Part: part, Name: name, Store: "file", Provider: provider}, graced: strings.HasPrefix(provider, "grace")}
+}
+
+// add notes one trial in which the fault was met; why is the reason should the
+// grant be lost.
+func (t *tally) add(v rig.Verdict, why string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.Trials++
+	t.Faults++
+	t.Refreshes += v.Refreshes
+	t.P1Violations += v.P1
+	if v.Broken != "" {
+		t.Broken = append(t.Broken, v.Broken)
+	}
+	if !v.Lost {
+		if v.By != "" {
+			row.Add(&t.RecoveredBy, v.By)
+		}
+		return
+	}
+	t.Losses++
+	row.Add(&t.LossReasons, why)
+}
+
+// missed takes back that the trial just added met its fault.
+func (t *tally) missed() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.Faults--
+}
+
+// red notes a promise that did not hold.
+func (t *tally) red(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.Broken = append(t.Broken, fmt.Sprintf(format, args...))
+}
+
+func (h *harness) close(t *tally) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h.say("%-9s %-62s %-10s %4d trials, %d met, %d lost, by %v", t.Part, t.Name, t.Provider, t.Trials, t.Faults, t.Losses, t.RecoveredBy)
+	return h.keep(t.Row)
+}

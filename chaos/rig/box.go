@@ -1,0 +1,210 @@
+//go:build linux && (amd64 || arm64)
+
+// Package rig is what the parts of the chaos harness stand on: machines on
+// which the real binary runs, providers whose ledger judges, and a canary that
+// finds tokens where none may be.
+package rig
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Box is one machine as evergrant sees it: home, sealed file store, state
+// folder. Nothing of the caller's environment gets in.
+type Box struct {
+	Home  string
+	Store string // folder of the store
+	State string // folder of spills and marks
+	Out   string // folder of the sinks, the only one that may hold tokens
+
+	binary string
+	key    string
+	canary *Canary
+	calls  atomic.Uint64
+}
+
+// NewBox makes a machine in dir with a key of its own.
+func NewBox(ctx context.Context, dir, binary string, c *Canary) (*Box, error) {
+	b := &Box{
+		Home: dir, Store: filepath.Join(dir, "store"), State: filepath.Join(dir, "state"), Out: filepath.Join(dir, "out"),
+		binary: binary, key: filepath.Join(dir, "key"), canary: c,
+	}
+	for _, d := range []string{b.Home, b.Out} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	r, err := b.Run(b.Command(ctx, "key", "new", "--out", b.key))
+	if err == nil && r.Code != 0 {
+		err = fmt.Errorf("making a key: %v", r)
+	}
+	return b, err
+}
+
+// Command prepares a call of the binary. It and all that it starts are killed
+// when ctx ends.
+func (b *Box) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, b.binary, args...)
+	cmd.Dir = b.Home
+	cmd.Env = []string{
+		"PATH=/nonexistent", "HOME=" + b.Home, "TMPDIR=" + b.Home, "LC_ALL=C", "EVERGRANT_STORE=file:" + b.Store,
+		"XDG_STATE_HOME=" + b.State, "XDG_CONFIG_HOME=" + filepath.Join(b.Home, "config"),
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// Result is what one call left behind.
+type Result struct {
+	Code           int            // exit code; -1 when a signal ended it
+	Signal         syscall.Signal // that signal; 0: none
+	Stdout, Stderr string
+	Took           time.Duration
+}
+
+// String shows what a report may show: the last line of stderr.
+func (r Result) String() string {
+	lines := strings.Split(strings.TrimSpace(r.Stderr), "\n")
+	return fmt.Sprintf("exit %d after %v: %s", r.Code, r.Took.Round(time.Millisecond), lines[len(lines)-1])
+}
+
+// Run runs a prepared call to its end. An exit code is no error.
+func (b *Box) Run(cmd *exec.Cmd) (Result, error) {
+	c, err := b.Start(cmd)
+	if err != nil {
+		return Result{}, err
+	}
+	return c.Wait()
+}
+
+// Call is a running one.
+type Call struct {
+	Cmd    *exec.Cmd
+	box    *Box
+	begun  time.Time
+	out    locked
+	errs   locked
+	ended  chan struct{}
+	result Result
+	err    error
+}
+
+// locked is a buffer that can be read while the process writes to it.
+type locked struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *locked) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// Start starts a prepared call. Streams that the caller set stay as they are;
+// the others are kept and searched for tokens.
+func (b *Box) Start(cmd *exec.Cmd) (*Call, error) {
+	c := &Call{Cmd: cmd, box: b, begun: time.Now(), ended: make(chan struct{})}
+	if cmd.Stdout == nil {
+		cmd.Stdout = io.Writer(&c.out)
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = io.Writer(&c.errs)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	go c.finish()
+	return c, nil
+}
+
+func (c *Call) finish() {
+	defer close(c.ended)
+	pid := c.Cmd.Process.Pid
+	if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil {
+		c.box.canary.Look("the arguments of a process", line)
+	}
+	err := c.Cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		c.err = err
+	}
+	var signal syscall.Signal
+	if ws, ok := c.Cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		signal = ws.Signal()
+	}
+	c.result = Result{Signal: signal, Code: c.Cmd.ProcessState.ExitCode(), Stdout: c.out.String(), Stderr: c.errs.String(), Took: time.Since(c.begun)}
+	c.box.canary.Look("standard output", []byte(c.result.Stdout))
+	c.box.canary.Look("standard error", []byte(c.result.Stderr))
+}
+
+// Stderr is what the process has written until now.
+func (c *Call) Stderr() string { return c.errs.String() }
+
+// Ended is closed when the process is gone.
+func (c *Call) Ended() <-chan struct{} { return c.ended }
+
+// Signal sends a signal to the process if it still runs.
+func (c *Call) Signal(s os.Signal) { _ = c.Cmd.Process.Signal(s) }
+
+// Wait returns the result once the process is gone.
+func (c *Call) Wait() (Result, error) {
+	<-c.ended
+	return c.result, c.err
+}
+
+// NewSink returns a fresh path for an access token.
+func (b *Box) NewSink() string { return filepath.Join(b.Out, fmt.Sprint(b.calls.Add(1))) }
+
+// Status is what evergrant status says of one grant.
+type Status struct {
+	Generation uint64
+	Unsaved    int
+	State      string
+}
+
+// Status asks for the state of one grant. That the store does not open is an
+// error.
+func (b *Box) Status(ctx context.Context, grant string) (Status, error) {
+	r, err := b.Run(b.Command(ctx, "status", "--json", "--key-file", b.key, grant))
+	if err != nil {
+		return Status{}, err
+	}
+	if r.Code == 6 && strings.Contains(r.Stderr, "no record of this grant") {
+		return Status{State: "absent"}, nil
+	}
+	var s Status
+	if err := json.Unmarshal([]byte(r.Stdout), &s); err != nil || r.Code != 0 {
+		return s, fmt.Errorf("the store does not open: %v", r)
+	}
+	return s, nil
+}
+
+// Search looks for tokens in everything that the machine keeps, but for the
+// sinks.
+func (b *Box) Search() error {
+	return b.canary.Tree("the machine's folders", b.Home, func(path string) bool {
+		return strings.HasPrefix(path, b.Out+string(filepath.Separator))
+	})
+}

@@ -1,0 +1,139 @@
+//go:build linux && (amd64 || arm64)
+
+package rig_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"evergrant/chaos/rig"
+)
+
+// watch notes what a program does to the files of a folder, and meddles.
+type watch struct {
+	dir    string
+	meddle func(rig.Sight) rig.Meddle
+	calls  []string
+	values []int64
+}
+
+func (w *watch) Enters(s rig.Sight) rig.Meddle {
+	if filepath.Dir(s.Path) != w.dir {
+		return rig.Meddle{}
+	}
+	w.calls = append(w.calls, s.Call)
+	if w.meddle == nil {
+		return rig.Meddle{}
+	}
+	return w.meddle(s)
+}
+
+func (w *watch) Leaves(s rig.Sight, value int64) {
+	if filepath.Dir(s.Path) == w.dir {
+		w.values = append(w.values, value)
+	}
+}
+
+// traced runs a script in a machine whose binary is a stand-in that does
+// nothing.
+func traced(t *testing.T, w *watch, script string) rig.Result {
+	t.Helper()
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := t.TempDir()
+	binary := filepath.Join(home, "stand-in")
+	if err := os.WriteFile(binary, []byte("#!"+shell+"\nexit 0\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b, err := rig.NewBox(t.Context(), filepath.Join(home, "box"), binary, rig.NewCanary())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	r, err := b.RunTraced(ctx, []string{shell, "-c", script}, []string{"PATH=/nonexistent"}, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestTracerLooksOn(t *testing.T) {
+	t.Parallel()
+	w := &watch{dir: t.TempDir()}
+	r := traced(t, w, "echo four > "+w.dir+"/a; echo said; echo wrong >&2; exit 3")
+	if r.Code != 3 || r.Stdout != "said\n" || r.Stderr != "wrong\n" {
+		t.Errorf("got %+v", r)
+	}
+	if !slices.Contains(w.calls, "openat") || len(w.values) != len(w.calls) {
+		t.Errorf("saw %q with %d values", w.calls, len(w.values))
+	}
+	if text, err := os.ReadFile(filepath.Join(w.dir, "a")); err != nil || string(text) != "four\n" {
+		t.Errorf("the file holds %q, %v", text, err)
+	}
+}
+
+func TestTracerKillsBeforeTheCall(t *testing.T) {
+	t.Parallel()
+	w := &watch{dir: t.TempDir(), meddle: func(s rig.Sight) rig.Meddle { return rig.Meddle{Kill: s.Call == "openat" && s.Made} }}
+	r := traced(t, w, "echo x > "+w.dir+"/a; echo survived")
+	if r.Code >= 0 || r.Stdout != "" {
+		t.Errorf("got %+v", r)
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, "a")); !os.IsNotExist(err) {
+		t.Errorf("the call happened: %v", err)
+	}
+}
+
+func TestTracerFailsACall(t *testing.T) {
+	t.Parallel()
+	w := &watch{dir: t.TempDir(), meddle: func(s rig.Sight) rig.Meddle {
+		if s.Made {
+			return rig.Meddle{Errno: syscall.ENOSPC}
+		}
+		return rig.Meddle{}
+	}}
+	r := traced(t, w, "echo x > "+w.dir+"/a; echo went on")
+	if !strings.Contains(r.Stderr, syscall.ENOSPC.Error()) && !strings.Contains(strings.ToLower(r.Stderr), "no space") {
+		t.Errorf("the program did not hear of the error: %+v", r)
+	}
+	if len(w.values) == 0 || w.values[0] != -int64(syscall.ENOSPC) {
+		t.Errorf("the call returned %v", w.values)
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, "a")); !os.IsNotExist(err) {
+		t.Errorf("the call happened: %v", err)
+	}
+}
+
+// Other children of this program are left alone.
+func TestTracerMindsItsOwn(t *testing.T) {
+	t.Parallel()
+	done := make(chan error)
+	go func() {
+		var err error
+		for range 50 {
+			if err == nil {
+				err = exec.CommandContext(t.Context(), "true").Run()
+			}
+		}
+		done <- err
+	}()
+	for range 10 {
+		w := &watch{dir: t.TempDir()}
+		if r := traced(t, w, "exit 0"); r.Code != 0 {
+			t.Errorf("got %+v", r)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Errorf("another child: %v", err)
+	}
+}
