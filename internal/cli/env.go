@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"evergrant/internal/grant"
@@ -94,9 +95,12 @@ func variable(flag, name string) error {
 	return nil
 }
 
-// showName repeats a variable's name only if it cannot be a secret.
+// showName repeats a variable's name only if it cannot be a secret: in capitals,
+// as people name variables, and of words.
 func showName(name string) string {
-	if len(name) <= 64 && strings.ToUpper(name) == name {
+	words := strings.FieldsFunc(name, func(r rune) bool { return r == '_' })
+	random := slices.ContainsFunc(words, func(w string) bool { return !echoable(w) })
+	if len(name) <= 64 && strings.ToUpper(name) == name && !random {
 		return name
 	}
 	return "(its name is not repeated: it may be a secret)"
@@ -114,28 +118,6 @@ func (e environment) secretVariable(flag, name string) (grant.Secret, error) {
 		return grant.Secret{}, usagef("%s: the variable %s is not set", flag, showName(name))
 	}
 	return grant.NewSecret(v), nil
-}
-
-// maxSecretFile bounds a file that holds one secret, in bytes.
-const maxSecretFile = 64 << 10
-
-// secretFile reads a secret from a file; a device or an endless file is refused.
-func secretFile(flag, path string) (grant.Secret, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return grant.Secret{}, usagef("%s: %v", flag, err)
-	}
-	if info.IsDir() || info.Size() > maxSecretFile {
-		return grant.Secret{}, usagef("%s: %s is a folder or larger than %d KiB", flag, path, maxSecretFile>>10)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return grant.Secret{}, usagef("%s: %v", flag, err)
-	}
-	if len(b) == 0 {
-		return grant.Secret{}, usagef("%s: %s is empty", flag, path)
-	}
-	return grant.NewSecret(string(b)), nil
 }
 
 // cleanToken checks a token that came from outside. One newline at its end is

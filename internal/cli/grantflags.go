@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"evergrant/internal/grant"
+	"evergrant/internal/provider"
 )
 
 // clientOptions say which provider is asked, and as which client.
@@ -33,8 +35,12 @@ func (o *clientOptions) register(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.params, "param", nil, "extra request parameter or preset setting, `NAME=VALUE`; repeatable")
 }
 
-// fill takes from the environment what no flag said.
+// fill takes from the environment what no flag said. A flag wins over every
+// variable that speaks of the same thing, as --issuer and EVERGRANT_TOKEN_URL do.
 func (o *clientOptions) fill(env environment) error {
+	if o.issuer != "" && o.tokenURL != "" {
+		return usagef("--issuer finds the token endpoint and --token-url names it: give one of them")
+	}
 	for _, d := range []struct {
 		to   *string
 		name string
@@ -42,13 +48,13 @@ func (o *clientOptions) fill(env environment) error {
 		{&o.provider, "EVERGRANT_PROVIDER"}, {&o.tokenURL, "EVERGRANT_TOKEN_URL"},
 		{&o.clientID, "EVERGRANT_CLIENT_ID"}, {&o.body, "EVERGRANT_BODY"},
 	} {
-		if *d.to == "" {
+		if *d.to == "" && (d.name != "EVERGRANT_TOKEN_URL" || o.issuer == "") {
 			*d.to = env.get(d.name)
 		}
 	}
 	switch {
-	case o.issuer != "" && o.tokenURL != "":
-		return usagef("--issuer finds the token endpoint and --token-url names it: give one of them")
+	case o.body != "" && o.body != provider.BodyForm && o.body != provider.BodyJSON:
+		return usagef("--body is %s; it must be form or json", shown(o.body))
 	case o.secretEnv != "" && o.secretFile != "":
 		return usagef("--client-secret-env and --client-secret-file exclude each other")
 	case o.keyEnv != "" && o.keyFile != "":
@@ -63,43 +69,54 @@ func (o *clientOptions) parameters() (map[string]string, error) {
 	params := map[string]string{}
 	for _, p := range o.params {
 		name, value, ok := strings.Cut(p, "=")
-		switch strings.ToLower(name) {
-		case "":
+		switch lower := strings.ToLower(name); {
+		case name == "":
 			return nil, usagef("--param is written NAME=VALUE")
-		case "client_secret", "client_assertion", "refresh_token", "password", "assertion", "code", "access_token":
-			return nil, usagef("--param %s is refused: a secret is never given as an argument", name).
+		case slices.Contains([]string{"grant_type", "client_id", "client_assertion_type", "scope"}, lower):
+			return nil, usagef("--param %s is refused: it has a flag or a fixed value of its own", lower)
+		case namesSecret(lower):
+			return nil, usagef("--param %s is refused: a secret is never given as an argument", shown(name)).
 				hint("use --client-secret-env, --client-key-env or --from-env")
-		case "grant_type", "client_id", "client_assertion_type", "scope":
-			return nil, usagef("--param %s is refused: it has a flag or a fixed value of its own", name)
 		}
 		if !ok {
-			return nil, usagef("--param %s has no value: it is written NAME=VALUE", word(name))
+			return nil, usagef("--param %s has no value: it is written NAME=VALUE", shown(name))
 		}
 		if _, twice := params[name]; twice {
-			return nil, usagef("--param %s is given twice", word(name))
+			return nil, usagef("--param %s is given twice", shown(name))
 		}
 		params[name] = value
 	}
 	return params, nil
 }
 
+// namesSecret reports that a request parameter of that name, in small letters,
+// carries a secret.
+func namesSecret(name string) bool {
+	for _, part := range []string{"secret", "token", "password", "assertion"} {
+		if strings.Contains(name, part) {
+			return true
+		}
+	}
+	return slices.Contains([]string{"code", "code_verifier", "api_key", "apikey"}, name)
+}
+
 // secretOf reads a secret from the variable or the file that a pair of flags
 // names; the zero Secret when neither is given. A newline at the end is cut,
 // because editors and echo add one.
-func secretOf(env environment, flag, variable, path string) (grant.Secret, error) {
+func (a *app) secretOf(flag, variable, path string) (grant.Secret, error) {
 	var (
 		s   grant.Secret
 		err error
 	)
 	switch {
 	case variable != "":
-		s, err = env.secretVariable(flag+"-env", variable)
+		s, err = a.env.secretVariable(flag+"-env", variable)
 		if err == nil && s.IsZero() {
 			err = usagef("%s-env: the variable %s is empty", flag, showName(variable)).
 				hint("in CI a secret is empty when this run may not see it (a fork, Dependabot), or when its name is misspelt")
 		}
 	case path != "":
-		s, err = secretFile(flag+"-file", path)
+		s, err = a.secretFile(flag+"-file", path)
 	}
 	if err != nil {
 		return grant.Secret{}, err
@@ -114,14 +131,14 @@ func grantName(env environment, args []string, preset string) (grant.ID, error) 
 	switch {
 	case len(args) > 0:
 		name = args[0]
-		if opaque(name) {
-			return "", usagef("the name of the grant looks like a secret; it is refused and not repeated here").
-				hint("the refresh token goes into an environment variable: --from-env VAR")
-		}
 	case env.get("EVERGRANT_GRANT") != "":
 		name = env.get("EVERGRANT_GRANT")
 	case preset != "":
 		name = preset
+	}
+	if opaque(name) || hasTokenPrefix(name, 12) {
+		return "", usagef("the name of the grant looks like a secret; it is refused and not repeated here").
+			hint("the refresh token goes into an environment variable: --from-env VAR")
 	}
 	id, err := grant.ParseID(name)
 	if err != nil {

@@ -54,6 +54,10 @@ func (c *Codec) RequireSealed() *Codec {
 	return &strict
 }
 
+// ErrPlain: the record is not sealed, and the codec accepts only sealed ones. It
+// may be older than the key, or somebody without the key has put it there.
+var ErrPlain = errors.New("it is not sealed, and only sealed records are accepted here")
+
 // Sealed reports whether Encode seals.
 func (c *Codec) Sealed() bool { return len(c.recipients) > 0 }
 
@@ -111,7 +115,7 @@ func (c *Codec) Decode(id grant.ID, b []byte) (grant.Credential, error) {
 		}
 		return decodePlain(id, plain)
 	case c.requireSeal:
-		return grant.Credential{}, unreadable("it is not sealed, and only sealed records are accepted here")
+		return grant.Credential{}, fmt.Errorf("%w: %w", grant.ErrUnreadable, ErrPlain)
 	}
 	return decodeMembers(id, members)
 }

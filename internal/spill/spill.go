@@ -43,7 +43,7 @@ type Folder struct {
 }
 
 // Open names the folder of the spill. It does no I/O: the folder is made, mode
-// 0700, by the first Put.
+// 0700, by the first Ready or Put.
 func Open(dir string, codec *record.Codec) *Folder { return &Folder{dir, codec} }
 
 const (
@@ -92,6 +92,52 @@ func (f *Folder) Put(_ context.Context, c grant.Credential) error {
 		return fmt.Errorf("spill of grant %q: %w", c.Grant, err)
 	}
 	return nil
+}
+
+// probe is the file that Ready writes; a crash leaves at most one. Its name is
+// that of no record.
+const probe = ".ready"
+
+// probeSize is more than a record has, so that a disk that is full is noticed.
+const probeSize = 16 << 10
+
+// Ready implements [grant.Readier]: it makes the folder and writes a file there,
+// which it takes away again. It does not sync, so it costs next to nothing.
+func (f *Folder) Ready(_ context.Context, id grant.ID) error {
+	if _, err := id.Filename(); err != nil {
+		return fmt.Errorf("spill: %w", err)
+	}
+	err := f.private()
+	if err == nil {
+		err = f.try()
+	}
+	if err != nil {
+		return fmt.Errorf("spill folder %s: %w", f.dir, err)
+	}
+	return nil
+}
+
+func (f *Folder) try() error {
+	path := filepath.Join(f.dir, probe)
+	err := os.WriteFile(path, make([]byte, probeSize), 0o600)
+	// Another process may be trying at the same time, and take it away first.
+	if rerr := os.Remove(path); err == nil && rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+		err = rerr
+	}
+	return err
+}
+
+// Kept proves that the record of that writer is here and whole, and returns its
+// path.
+func (f *Folder) Kept(id grant.ID, writer string) (string, error) {
+	path := f.Path(id, writer)
+	if path == "" {
+		return "", fmt.Errorf("spill: %q is not the name of a grant", id)
+	}
+	if _, err := f.read(path, id); err != nil {
+		return "", fmt.Errorf("spill of grant %q: %w", id, err)
+	}
+	return path, nil
 }
 
 // private makes the folder, or takes from others what they may do in it.

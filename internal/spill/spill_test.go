@@ -199,3 +199,59 @@ func TestUnreadableStays(t *testing.T) {
 		}
 	}
 }
+
+// TestReady: what Put would meet is found before, and nothing is left behind.
+func TestReady(t *testing.T) {
+	t.Parallel()
+	above := t.TempDir()
+	dir, file := filepath.Join(above, "state", "spill"), filepath.Join(above, "file")
+	var f grant.Spill = spill.Open(dir, codec(t, true))
+	must(t, f.(grant.Readier).Ready(t.Context(), acme), f.(grant.Readier).Ready(t.Context(), acme))
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
+		t.Errorf("the folder holds %v, %v; want it made and empty", entries, err)
+	}
+	must(t, f.Put(t.Context(), sample(acme, "w1")))
+	// What a crash left of a probe is in nobody's way.
+	must(t, os.WriteFile(filepath.Join(dir, ".ready"), []byte("x"), 0o600))
+	if got := writers(t, f.(*spill.Folder), acme); !slices.Equal(got, []string{"w1"}) {
+		t.Errorf("listed %q", got)
+	}
+	must(t, f.(grant.Readier).Ready(t.Context(), acme))
+
+	must(t, os.WriteFile(file, nil, 0o600), os.Mkdir(filepath.Join(dir, ".ready"), 0o700))
+	for _, bad := range []string{file, filepath.Join(file, "below"), dir} {
+		err := spill.Open(bad, codec(t, true)).Ready(t.Context(), acme)
+		if err == nil || !strings.HasPrefix(err.Error(), "spill folder "+bad+": ") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v, want one line that names %s", err, bad)
+		}
+	}
+	if err := f.(grant.Readier).Ready(t.Context(), "../x"); err == nil {
+		t.Error("ready for a grant named ../x")
+	}
+}
+
+// TestKept: only a whole record of its own writer counts.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	f := spill.Open(filepath.Join(t.TempDir(), "spill"), codec(t, true))
+	missing := func(when string) {
+		t.Helper()
+		if path, err := f.Kept(acme, "w1"); err == nil || path != "" || strings.Contains(err.Error(), granttest.Canary) {
+			t.Errorf("%s: %q, %v", when, path, err)
+		}
+	}
+	missing("nothing was put")
+	must(t, f.Put(t.Context(), sample(acme, "w1")))
+	path, err := f.Kept(acme, "w1")
+	if err != nil || path != f.Path(acme, "w1") {
+		t.Errorf("%q, %v", path, err)
+	}
+	b, err := os.ReadFile(path)
+	must(t, err, os.WriteFile(path, b[:len(b)/2], 0o600))
+	missing("half of it is there")
+	must(t, f.Put(t.Context(), sample(acme, "w2")), os.Rename(f.Path(acme, "w2"), path))
+	missing("another writer's is there")
+	if path, err := f.Kept("../x", "w1"); err == nil || path != "" {
+		t.Errorf("a grant named ../x: %q, %v", path, err)
+	}
+}

@@ -55,8 +55,15 @@ func Parse(raw string) (Location, error) {
 	case "ghsecret":
 		return Location{}, fmt.Errorf("store %s: is not built yet in this version, which has %s", scheme, Schemes)
 	}
+	if len(scheme) > longestEcho {
+		return Location{}, fmt.Errorf("there is no store of that kind; this version has %s", Schemes)
+	}
 	return Location{}, fmt.Errorf("there is no store %q; this version has %s", scheme+":", Schemes)
 }
+
+// longestEcho bounds what is repeated of a word that means nothing here: it may
+// be a secret in the wrong place.
+const longestEcho = 20
 
 func parseFile(rest string) (Location, error) {
 	path, query, _ := strings.Cut(rest, "?")

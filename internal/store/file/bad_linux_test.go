@@ -207,7 +207,9 @@ func TestBadFolder(t *testing.T) {
 
 func TestFolderVanishes(t *testing.T) {
 	t.Parallel()
-	s := open(t, filepath.Join(t.TempDir(), "store"), codec(t, false))
+	dir := filepath.Join(t.TempDir(), "store")
+	must(t, os.Mkdir(dir, 0o700))
+	s := open(t, dir, codec(t, false))
 	must(t, os.Remove(s.dir))
 	_, _, err := s.Load(t.Context(), acme)
 	line(t, err, "folder is gone")
@@ -221,9 +223,57 @@ func TestFolderVanishes(t *testing.T) {
 	}
 }
 
+// TestFolderIsMadeByTheFirstRecord: whatever only looks leaves no folder behind.
+func TestFolderIsMadeByTheFirstRecord(t *testing.T) {
+	t.Parallel()
+	above := t.TempDir()
+	s := open(t, filepath.Join(above, "a", "store"), codec(t, false))
+	_, _, err := s.Load(t.Context(), acme)
+	line(t, err, "no record", "there is no folder "+s.dir)
+	if !errors.Is(err, grant.ErrNotFound) {
+		t.Errorf("%v, want ErrNotFound", err)
+	}
+	for id, err := range s.List(t.Context()) {
+		t.Errorf("a store without a folder lists %q, %v", id, err)
+	}
+	if _, err := s.Swap(t.Context(), acme, "1", granttest.Credential(acme)); !errors.Is(err, grant.ErrConflict) {
+		t.Errorf("a replacement of nothing: %v, want ErrConflict", err)
+	}
+	if got := names(t, above); len(got) != 0 {
+		t.Fatalf("looking made %q", got)
+	}
+	_, v := create(t, s)
+	must(t, os.RemoveAll(filepath.Join(above, "a")))
+	_, err = s.Swap(t.Context(), acme, "", granttest.Credential(acme))
+	line(t, err, "nothing was written")
+	if got := names(t, above); len(got) != 0 || v == "" {
+		t.Errorf("a folder that went away was made again: %q", got)
+	}
+}
+
+// TestFolderOfTheFirstRecordIsChecked: what appeared since Open is no better than
+// what was there before.
+func TestFolderOfTheFirstRecordIsChecked(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(dir string) error{
+		"nothing was written: others may write": func(d string) error { return errors.Join(os.Mkdir(d, 0o700), os.Chmod(d, 0o777)) },
+		"is not a folder":                       func(d string) error { return os.WriteFile(d, nil, 0o600) },
+		"no such file":                          func(d string) error { return os.Symlink("elsewhere", d) },
+	} {
+		s := open(t, filepath.Join(t.TempDir(), "store"), codec(t, false))
+		must(t, spoil(s.dir))
+		_, err := s.Swap(t.Context(), acme, "", granttest.Credential(acme))
+		line(t, err, name)
+		if !errors.Is(err, grant.ErrNotWritten) {
+			t.Errorf("%v, want ErrNotWritten", err)
+		}
+	}
+}
+
 func TestUnwritableFolder(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "store")
+	must(t, os.Mkdir(dir, 0o700))
 	s := open(t, dir, codec(t, false))
 	must(t, os.Chmod(filepath.Dir(filepath.Dir(dir)), 0o711), os.Chmod(dir, 0o555))
 	var err error

@@ -6,7 +6,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
+	"evergrant/internal/atomicfile"
 	"evergrant/internal/grant"
 )
 
@@ -26,6 +28,7 @@ func (s *Store) read(path string) ([]byte, error) {
 		return nil, fmt.Errorf("open %s: %w", path, withoutPath(err))
 	}
 	defer f.Close()
+	s.seen.Store(true)
 	st, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("look at %s: %w", path, withoutPath(err))
@@ -40,13 +43,72 @@ func (s *Store) read(path string) ([]byte, error) {
 	return b, nil
 }
 
-// absent tells a missing record from a missing folder: a store that is not
-// there, such as one on a volume that is not mounted, must not look empty.
+// absent tells a missing record from a folder that went away.
 func (s *Store) absent() error {
-	if _, err := os.Stat(s.dir); err != nil {
-		return fmt.Errorf("the store's folder is gone: %w", err)
+	_, err := os.Stat(s.dir)
+	switch {
+	case err == nil:
+		s.seen.Store(true)
+		return grant.ErrNotFound
+	case errors.Is(err, fs.ErrNotExist) && !s.seen.Load():
+		return fmt.Errorf("%w: there is no folder %s", grant.ErrNotFound, s.dir)
 	}
-	return grant.ErrNotFound
+	return fmt.Errorf("the store's folder is gone: %w", err)
+}
+
+// appear makes the folder for the first record. Whoever wants to replace one
+// finds that there is none.
+func (s *Store) appear(old grant.Version) error {
+	if old != "" {
+		if err := s.absent(); errors.Is(err, grant.ErrNotFound) && !s.seen.Load() {
+			return grant.ErrConflict
+		}
+	} else if err := atomicfile.MkdirAll(s.dir, 0o700); err != nil {
+		return notWritten(fmt.Errorf("nothing was written: %w", err))
+	}
+	err := checkFolder(s.dir, s.shared)
+	if err == nil && !s.shared {
+		err = checkNetwork(s.dir, s.dir)
+	}
+	if err != nil {
+		return notWritten(fmt.Errorf("nothing was written: %w", err))
+	}
+	s.seen.Store(true)
+	return nil
+}
+
+// existing returns dir or the nearest folder above it that exists.
+func existing(dir string) (string, error) {
+	for at := dir; ; {
+		st, err := os.Stat(at)
+		switch {
+		case err == nil && !st.IsDir():
+			return "", fmt.Errorf("%s is not a folder", at)
+		case err == nil:
+			return at, nil
+		case !errors.Is(err, fs.ErrNotExist) || filepath.Dir(at) == at:
+			return "", fmt.Errorf("cannot look at folder: %w", err)
+		}
+		at = filepath.Dir(at)
+	}
+}
+
+// checkNetwork refuses a store in dir because of the file system of at, which
+// is dir or the folder that it will be made in.
+func checkNetwork(dir, at string) error {
+	name, err := networkFileSystem(at)
+	if err != nil {
+		return fmt.Errorf("cannot tell the file system of %s: %w", at, err)
+	}
+	return refuseNetwork(dir, name)
+}
+
+// refuseNetwork says why a file system with that name will not do; "" is local.
+func refuseNetwork(dir, name string) error {
+	if name == "" {
+		return nil
+	}
+	return fmt.Errorf("%s is on a network file system (%s), where locks and renames may not hold; use a local folder, or say file:%s?shared=yes if flock works there for everyone", dir, name, dir)
 }
 
 func checkFile(path string, st fs.FileInfo, shared bool) error {

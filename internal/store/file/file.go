@@ -17,6 +17,10 @@
 //
 // # Promises and limits
 //
+// Only a Swap that creates a record makes the folder. A store that had its
+// folder once and has lost it fails, so that a volume which is not mounted is
+// not taken for an empty store by whoever has it open.
+//
 // A Swap locks, reads, compares, writes a temporary file, syncs it, renames it
 // over the record and syncs the folder. A crash between any two of these steps
 // leaves the old record or the new one. A Load takes no lock: rename is atomic.
@@ -31,11 +35,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"evergrant/internal/atomicfile"
@@ -76,41 +82,37 @@ type Store struct {
 	dir    string
 	codec  *record.Codec
 	shared bool
-	swept  sync.Map // grant.ID → struct{}: left-over temporary files were looked for
+	// seen: the folder has been there. From then on its absence is a failure,
+	// such as a volume that went away, and nothing makes another in its place.
+	seen  atomic.Bool
+	swept sync.Map // grant.ID → struct{}: left-over temporary files were looked for
 }
 
-// Open returns the store in dir, and makes the folder, mode 0700, if there is
-// none. It refuses a folder in which others may write, and, unless
-// [Options.Shared], one on a network file system. Other people may list a
-// folder that somebody made with mode 0755; the records in it stay 0600.
+// Open returns the store in dir and changes nothing: a folder that is not there
+// holds no record, and the first Swap that creates one makes it, mode 0700. Open
+// refuses a folder in which others may write, and, unless [Options.Shared], one
+// on a network file system. Other people may list a folder that somebody made
+// with mode 0755; the records in it stay 0600.
 func Open(dir string, codec *record.Codec, o Options) (*Store, error) {
 	if dir == "" {
 		return nil, errors.New("file store: the folder's path is empty")
 	}
-	if err := atomicfile.MkdirAll(dir, 0o700); err != nil {
+	s := &Store{dir: dir, codec: codec, shared: o.Shared}
+	there, err := existing(dir)
+	if err != nil {
 		return nil, fmt.Errorf("file store: %w", err)
 	}
-	if err := checkFolder(dir, o.Shared); err != nil {
+	if there == dir {
+		s.seen.Store(true)
+		err = checkFolder(dir, o.Shared)
+	}
+	if err == nil && !o.Shared {
+		err = checkNetwork(dir, there)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("file store: %w", err)
 	}
-	if !o.Shared {
-		name, err := networkFileSystem(dir)
-		if err != nil {
-			return nil, fmt.Errorf("file store: cannot tell the file system of %s: %w", dir, err)
-		}
-		if err := refuseNetwork(dir, name); err != nil {
-			return nil, fmt.Errorf("file store: %w", err)
-		}
-	}
-	return &Store{dir: dir, codec: codec, shared: o.Shared}, nil
-}
-
-// refuseNetwork says why a file system with that name will not do; "" is local.
-func refuseNetwork(dir, name string) error {
-	if name == "" {
-		return nil
-	}
-	return fmt.Errorf("%s is on a network file system (%s), where locks and renames may not hold; use a local folder, or say file:%s?shared=yes if flock works there for everyone", dir, name, dir)
+	return s, nil
 }
 
 // Properties implements [grant.Store].
@@ -149,6 +151,11 @@ func (s *Store) Swap(ctx context.Context, id grant.ID, old grant.Version, next g
 	}
 	if next.Grant != id {
 		return "", fmt.Errorf("file store: a record of grant %q cannot be kept as grant %q", next.Grant, id)
+	}
+	if !s.seen.Load() {
+		if err := s.appear(old); err != nil {
+			return "", fmt.Errorf("file store: grant %q: %w", id, err)
+		}
 	}
 	lock, err := s.lock(ctx, strings.TrimSuffix(path, recordSuffix)+lockSuffix)
 	if err != nil {
@@ -255,6 +262,9 @@ func (s *Store) sweep(base string) {
 func (s *Store) List(ctx context.Context) iter.Seq2[grant.ID, error] {
 	return func(yield func(grant.ID, error) bool) {
 		entries, err := os.ReadDir(s.dir)
+		if errors.Is(err, fs.ErrNotExist) && !s.seen.Load() {
+			return
+		}
 		if err != nil {
 			yield("", fmt.Errorf("file store: list %s: %w", s.dir, withoutPath(err)))
 			return
