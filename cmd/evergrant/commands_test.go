@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -51,6 +52,8 @@ func checkOutput(ts *testscript.TestScript, args []string, code int, stdout, std
 		ts.Fatalf("a secret on standard error")
 	case w.holds(stdout, slices.Concat(w.refresh, w.secrets)), !handsOut && w.holds(stdout, w.all()):
 		ts.Fatalf("a secret on standard output")
+	case slices.Contains(args, "--json"):
+		checkJSON(ts, args, code, stdout)
 	case code != 0 && code != 7 && code != 8 && args[0] != "status" && stdout != "":
 		ts.Fatalf("a failure with something on standard output")
 	}
@@ -69,6 +72,27 @@ func checkOutput(ts *testscript.TestScript, args []string, code int, stdout, std
 	}
 	if code != 0 && errorLines != 1 {
 		ts.Fatalf("%d lines of error, want one", errorLines)
+	}
+}
+
+// checkJSON: with --json there is one value on standard output, whatever happens,
+// and it tells a failure's code. The report of status is its own.
+func checkJSON(ts *testscript.TestScript, args []string, code int, stdout string) {
+	var report any
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+		ts.Fatalf("standard output of --json: %v", err)
+	}
+	members, ok := report.(map[string]any)
+	if code == 0 || args[0] == "status" && (!ok || members["state"] != nil) {
+		return
+	}
+	for _, name := range []string{"grant", "error", "code", "class", "next_try", "hint", "warnings"} {
+		if _, has := members[name]; !has {
+			ts.Fatalf("the report of a failure lacks %s", name)
+		}
+	}
+	if members["code"] != float64(code) {
+		ts.Fatalf("the report has code %v, the process ended with %d", members["code"], code)
 	}
 }
 
@@ -151,6 +175,55 @@ func cmdSignalled(ts *testscript.TestScript, neg bool, args []string) {
 	checkOutput(ts, args[2:], want, stdout.String(), stderr.String())
 }
 
+// cmdUnfed is "unfed SIGNAL CODE ARG...": starts the program with a standard
+// input that never ends, sends the signal once it reads, and wants that code.
+func cmdUnfed(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	in, feed, err := os.Pipe()
+	ts.Check(err)
+	defer feed.Close()
+	cmd := exec.Command(program(ts), args[2:]...)
+	var stdout, stderr bytes.Buffer
+	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = settings(ts), in, &stdout, &stderr
+	ts.Check(cmd.Start())
+	ts.Check(in.Close())
+	_, err = feed.Write(bytes.Repeat([]byte("no block\n"), 1<<15)) // more than a pipe holds
+	ts.Check(err)
+	ts.Check(cmd.Process.Signal(map[string]os.Signal{"INT": os.Interrupt, "TERM": syscall.SIGTERM}[args[0]]))
+	err = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != want {
+		ts.Fatalf("%v, want code %d\n%s", err, want, &stderr)
+	}
+	checkOutput(ts, args[2:], want, stdout.String(), stderr.String())
+}
+
+// cmdUnheard is "unheard out|err CODE ARG...": runs the program with a standard
+// output or error that nobody reads any more, so that a write meets SIGPIPE.
+func cmdUnheard(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	gone, broken, err := os.Pipe()
+	ts.Check(err)
+	ts.Check(gone.Close())
+	defer broken.Close()
+	cmd := exec.Command(program(ts), args[2:]...)
+	var stdout, stderr bytes.Buffer
+	cmd.Env, cmd.Stdout, cmd.Stderr = settings(ts), &stdout, &stderr
+	if args[0] == "out" {
+		cmd.Stdout = broken
+	} else {
+		cmd.Stderr = broken
+	}
+	err = cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != want {
+		ts.Fatalf("%v, want code %d\n%s", err, want, &stderr)
+	}
+	if args[0] == "out" {
+		checkOutput(ts, args[2:], want, "", stderr.String())
+	}
+}
+
 // lines is what a running program has written so far.
 type lines struct {
 	mu sync.Mutex
@@ -171,7 +244,8 @@ func (l *lines) String() string {
 
 // cmdBreaks is "breaks LOG CODE ARG...": starts the program, and as soon as the
 // provider has acted on its request puts a file where the store's folder was.
-// The folder is kept as $STORE.away, and the program's words as LOG.
+// The folder is kept as $STORE.away, and the program's words as LOG. Where
+// BREAK_SPILL is set, the spills' folder goes the same way.
 func cmdBreaks(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	want, err := strconv.Atoi(args[1])
@@ -185,6 +259,11 @@ func cmdBreaks(ts *testscript.TestScript, neg bool, args []string) {
 	store := ts.Getenv("STORE")
 	ts.Check(os.Rename(store, store+".away"))
 	ts.Check(os.WriteFile(store, nil, 0o600))
+	if ts.Getenv("BREAK_SPILL") != "" {
+		spill := filepath.Join(ts.Getenv("STATE"), "evergrant", "spill")
+		ts.Check(os.RemoveAll(spill))
+		ts.Check(os.WriteFile(spill, nil, 0o600))
+	}
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != want {
 		ts.Fatalf("%v, want code %d\n%s", err, want, &stderr)
 	}

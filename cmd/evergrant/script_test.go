@@ -28,6 +28,8 @@ func TestScripts(t *testing.T) {
 			"eg":        cmdEvergrant,
 			"together":  cmdTogether,
 			"signalled": cmdSignalled,
+			"unfed":     cmdUnfed,
+			"unheard":   cmdUnheard,
 			"breaks":    cmdBreaks,
 			"fault":     cmdFault,
 			"family":    cmdFamily,

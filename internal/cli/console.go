@@ -25,7 +25,7 @@ func (c *console) Write(p []byte) (int, error) {
 // notef prints one line of progress or warning, which -q leaves out.
 func (c *console) notef(format string, args ...any) {
 	if !c.quiet {
-		fmt.Fprintf(c, "evergrant: %s\n", oneLine(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(c, "evergrant: %s\n", oneLine(inWords(fmt.Sprintf(format, args...))))
 	}
 }
 

@@ -208,7 +208,7 @@ func (d *demonstration) holdStore(ctx context.Context) (unlock func(), err error
 // spilled waits for the job's sealed copy and returns its generation.
 func (d *demonstration) spilled(ctx context.Context, j *job) (generation uint64, err error) {
 	loc := store.File(d.grants())
-	folder := spill.Open(filepath.Join(d.state(), "evergrant", "spill", grant.NewSecret(loc.String()).Digest()), d.codec)
+	folder := spill.Open(filepath.Join(d.state(), "evergrant", "spill", grant.NewSecret(loc.Place()).Digest()), d.codec)
 	err = j.until(ctx, "the spill", func() bool {
 		found, err := folder.List(ctx, demoGrant)
 		if err != nil || len(found) == 0 {

@@ -28,6 +28,14 @@ func TestRefuseTokens(t *testing.T) {
 		{[]string{"refresh", "--param=x=" + secret}, true},
 		{[]string{"key", "show-recipient", "AGE-SECRET-KEY-1" + strings.Repeat("Q", 58)}, true},
 		{[]string{"refresh", "1//0" + strings.Repeat("a", 40)}, true},
+		{[]string{"refresh", "--sink", "dotenv:.env#ghp_1a2b3c4d5e6f7g8h9i0j"}, true},
+		{[]string{"refresh", "--sink=github-env:ghp_1a2b3c4d5e6f7g8h9i0j"}, true},
+		{[]string{"refresh", "--store", "git:https://x:ghp_1a2b3c4d5e6f7g8h9i0j@example.com/r"}, true},
+		{[]string{"refresh", "--token-url", "https://example.com/token?key=GOCSPX-1a2b3c4d5e6f7g8h9i"}, true},
+		{[]string{"refresh", "--sink", "dotenv:.env#rt_of_the_production_account"}, false},
+		{[]string{"refresh", "--sink", "file:rt_of/the_production_account_2024"}, false},
+		{[]string{"refresh", "--client-id", "4b1a3c5d7e9f0a2b4c6d8e0f1a3b5c7d9e1f3a5b7c9d1e3f5a7b9c1d3e5f7a9b"}, false},
+		{[]string{"refresh", "--recipient", "age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq"}, false},
 	} {
 		err := cli.RefuseTokens(tt.args)
 		if (err != nil) != tt.refused {
@@ -89,5 +97,57 @@ func TestStateFolder(t *testing.T) {
 		if err != nil || got != "/h/.local/state/evergrant" {
 			t.Errorf("HOME: %q, %v; a relative XDG_STATE_HOME is ignored", got, err)
 		}
+	}
+}
+
+func TestOpaque(t *testing.T) {
+	t.Parallel()
+	for word, want := range map[string]bool{
+		"default":                               false,
+		"acme/gitlab":                           false,
+		"acme/gitlab-production-2024-11":        false,
+		"k8s-prod-eu1-web2-db3-v4":              false,
+		"Production-EU-west-1-GitLab-App-2":     false,
+		"projectname20241124production":         false,
+		"123e4567-e89b-12d3-a456-426614174000":  false, // a tenant's id
+		"/var/lib/evergrant/grants":             false,
+		"d41d8cd98f00b204e9800998ecf8427e":      true, // hexadecimal
+		"D41D8CD98F00B204E9800998ECF8427E":      true,
+		"zk3v9qplwx7rt2mn8bhs4cyd6fgj1aeu":      true, // small letters and digits
+		"Zk3v9QpLwX7rT2mN8bHs4cYd6fGj1aEu":      true,
+		"Zk3v9-QpLwX7rT2_mN8bHs4cYd6fGj1aEu":    true, // base64url
+		"JBSW5Y3DPEH7PK3PXPJB2SW5":              true, // base32
+		"acme/d41d8cd98f00b204e9800998ecf8427e": true,
+	} {
+		if got := cli.Opaque(word); got != want {
+			t.Errorf("%s: looks like a secret: %v, want %v", word, got, want)
+		}
+	}
+}
+
+// TestWhatIsRepeated: a message names a short wrong word, and no secret.
+func TestWhatIsRepeated(t *testing.T) {
+	t.Parallel()
+	for word, repeated := range map[string]bool{
+		"xml": true, "soon": true, "magic": true, "cluade": true, "": true,
+		"exactly-20-character": true, "one-more-than-twenty!": false,
+		"ghp_abcdef": false, "sk-ant-abcd": false, "a1b2c3d4e5f6g7h8": false,
+	} {
+		if got := strings.Contains(cli.Shown(word), word) && !strings.Contains(cli.Shown(word), "not repeated"); got != repeated {
+			t.Errorf("%q: shown as %s", word, cli.Shown(word))
+		}
+	}
+	for path, repeated := range map[string]bool{
+		"/a/long/path/to/the/folder/where/the/key/is.txt": true, "key": true,
+		"d41d8cd98f00b204e9800998ecf8427e": false, "/x/d41d8cd98f00b204e9800998ecf8427e": false,
+	} {
+		if got := strings.Contains(cli.ShownPath(path), path); got != repeated {
+			t.Errorf("%q: shown as %s", path, cli.ShownPath(path))
+		}
+	}
+	secret := "correct-horse-battery-staple"
+	text := cli.Scrubbed(`unknown command "`+secret+`" for "evergrant"; argument --x=`+secret, []string{secret, "--x=" + secret, "evergrant"})
+	if strings.Contains(text, secret) || !strings.Contains(text, `for "evergrant"`) {
+		t.Errorf("scrubbed to %s", text)
 	}
 }

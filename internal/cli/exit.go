@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"evergrant/internal/engine"
 	"evergrant/internal/grant"
+	"evergrant/internal/record"
 )
 
 // Exit codes are part of the interface: scripts branch on them, so a code never
@@ -84,6 +86,27 @@ type codedError struct {
 func (e *codedError) Error() string { return e.err.Error() }
 func (e *codedError) Unwrap() error { return e.err }
 
+// unsavedError is the engine's error of that name with what became of the record.
+type unsavedError struct {
+	error
+	kept kept
+}
+
+func (e *unsavedError) Unwrap() error { return e.error }
+
+func (e *unsavedError) hint() string {
+	here := fmt.Sprintf("the record is kept in %s on this machine; mend the store and run evergrant refresh for this grant here", e.kept.path)
+	switch {
+	case e.kept.block && e.kept.path != "":
+		return "keep the rescue block above; mend the store, then: evergrant rescue <LOG, with the same --store and key; or run evergrant refresh for this grant on this machine, which has a copy"
+	case e.kept.block:
+		return "keep the rescue block above; mend the store, then: evergrant rescue <LOG, with the same --store and key"
+	case e.kept.path != "":
+		return here
+	}
+	return "the record is in no durable place, and this login may be lost: use the token while it lives, and expect to sign in again"
+}
+
 // outcome is one row of the mapping from errors to exit codes.
 type outcome struct {
 	is   error
@@ -92,7 +115,9 @@ type outcome struct {
 }
 
 // outcomes is read from top to bottom; the first row that matches decides. The
-// causes that a store or a provider wraps come after what they mean.
+// causes that a store or a provider wraps come after what they mean, and the end
+// of a call's time or a signal comes last: it says why the waiting ended, and
+// nothing about the token.
 func outcomes() []outcome {
 	return []outcome{
 		{engine.ErrBound, exitUsage, "if the move is meant, say so once: evergrant repair GRANT --rebind with the same flags"},
@@ -105,7 +130,9 @@ func outcomes() []outcome {
 		{engine.ErrWouldRevoke, exitUnreachable, "--no-revoke-running forbids it; try again when that token has ended"},
 		{engine.ErrRefused, exitRequestError, "nothing was spent; check the client id, its secret, --client-auth, --body and the token URL, or whether the provider blocks this address"},
 		{engine.ErrUnreachable, exitUnreachable, ""},
+		{engine.ErrAhead, exitStore, "if the generation named by --after or --min-generation is right, the store was rolled back: restore its newest copy; else correct the flag"},
 		{engine.ErrRolledBack, exitStore, "restore the newest copy of the store, or, if there is none: evergrant repair GRANT --accept-rollback"},
+		{record.ErrPlain, exitStore, "if it is from before there was a key, seal the store once: evergrant key rotate --new-key-env VAR with the key in VAR; if it was sealed before, somebody without the key has replaced it"},
 		{grant.ErrUnreadable, exitStore, ""},
 		{grant.ErrTooLarge, exitStore, ""},
 		{grant.ErrNotFound, exitStore, ""},
@@ -118,7 +145,7 @@ func classify(err error) (code int, hints []string) {
 	var (
 		usage    *usageError
 		coded    *codedError
-		unsaved  *engine.UnsavedError
+		unsaved  *unsavedError
 		delivery *deliveryError
 	)
 	switch {
@@ -129,31 +156,22 @@ func classify(err error) (code int, hints []string) {
 	case errors.As(err, &coded):
 		return coded.code, nonEmpty(coded.hint)
 	case errors.As(err, &unsaved):
-		return exitUnsaved, nonEmpty(unsavedHint(unsaved))
+		return exitUnsaved, nonEmpty(unsaved.hint())
 	case errors.As(err, &delivery):
 		return exitUndelivered, []string{"the record is saved; mend the sink and run the same command again"}
-	case errors.Is(err, errInterrupted):
-		return exitOther, nil
 	}
 	for _, o := range outcomes() {
 		if errors.Is(err, o.is) {
 			return o.code, nonEmpty(o.hint)
 		}
 	}
-	if errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, errInterrupted):
+		return exitOther, nil
+	case errors.Is(err, errTimeout), errors.Is(err, context.DeadlineExceeded):
 		return exitOther, []string{"allow more time with --timeout"}
 	}
 	return exitOther, nil
-}
-
-func unsavedHint(e *engine.UnsavedError) string {
-	switch {
-	case e.Rescued:
-		return "keep the rescue block above; mend the store, then: evergrant rescue <LOG, with the same --store and key"
-	case e.Spilled:
-		return "the record is kept on this machine; mend the store and run any evergrant command for this grant here"
-	}
-	return "the record is in no durable place; do not refresh this grant elsewhere before it is saved"
 }
 
 func nonEmpty(s string) []string {
@@ -169,11 +187,23 @@ func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return code
 	}
-	fmt.Fprintf(stderr, "evergrant: %s\n", oneLine(err.Error()))
+	fmt.Fprintf(stderr, "evergrant: %s\n", oneLine(inWords(err.Error())))
 	for _, h := range hints {
 		fmt.Fprintf(stderr, "evergrant: hint: %s\n", h)
 	}
 	return code
+}
+
+// inWords takes out of an engine's text what only says again what was said: the
+// fate of a token behind the error that means that fate.
+func inWords(s string) string {
+	if !strings.Contains(s, "token endpoint: ") {
+		return s
+	}
+	fate := `token endpoint: (?:in doubt|unspent|refused|rejected)`
+	s = regexp.MustCompile(regexp.QuoteMeta(engine.ErrUnreachable.Error())+": "+fate+` \(([^)]*)\)`).ReplaceAllString(s, "provider says later: $1")
+	s = regexp.MustCompile(fate+` \(([^)]*)\)`).ReplaceAllString(s, "$1")
+	return regexp.MustCompile(fate+": ").ReplaceAllString(s, "")
 }
 
 // oneLine keeps foreign text (a path, a system's message) on its line and free

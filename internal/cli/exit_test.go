@@ -12,6 +12,7 @@ import (
 	"evergrant/internal/cli"
 	"evergrant/internal/engine"
 	"evergrant/internal/grant"
+	"evergrant/internal/record"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -41,11 +42,17 @@ func TestExitCodes(t *testing.T) {
 		{"store", fmt.Errorf("%w: %w", engine.ErrStore, cause), 6, ""},
 		{"store, unreadable", fmt.Errorf("%w: %w", engine.ErrStore, grant.ErrUnreadable), 6, ""},
 		{"rolled back", engine.ErrRolledBack, 6, "--accept-rollback"},
+		{"ahead", engine.ErrAhead, 6, "--min-generation"},
+		{"plain", fmt.Errorf("%w: %w", grant.ErrUnreadable, record.ErrPlain), 6, "key rotate"},
+		{"in doubt at the end of the time", &engine.WaitError{Err: fmt.Errorf("%w: %w", grant.ErrInDoubt, cli.ErrTimeout)}, 4, ""},
+		{"leased at a signal", &engine.WaitError{Err: fmt.Errorf("%w: %w", engine.ErrLeased, cli.ErrInterrupted)}, 9, "--wait"},
+		{"unreachable at the end of the time", fmt.Errorf("%w: %w", engine.ErrUnreachable, context.DeadlineExceeded), 5, ""},
 		{"not found", grant.ErrNotFound, 6, ""},
 		{"too large", grant.ErrTooLarge, 6, ""},
-		{"unsaved, block printed", &engine.UnsavedError{Spilled: true, Rescued: true, Err: engine.ErrStore}, 7, "rescue block above"},
-		{"unsaved, spilled", &engine.UnsavedError{Spilled: true, Err: engine.ErrStore}, 7, "on this machine"},
-		{"unsaved, nowhere", &engine.UnsavedError{Err: engine.ErrStore}, 7, "no durable place"},
+		{"unsaved, block printed", cli.Unsaved(engine.ErrStore, true, ""), 7, "rescue block above"},
+		{"unsaved, block and spill", cli.Unsaved(engine.ErrStore, true, "/x/spill"), 7, "rescue block above"},
+		{"unsaved, spilled", cli.Unsaved(engine.ErrStore, false, "/x/spill"), 7, "kept in /x/spill on this machine"},
+		{"unsaved, nowhere", cli.Unsaved(engine.ErrStore, false, ""), 7, "no durable place"},
 		{"sink", cli.Undelivered(cause), 8, "mend the sink"},
 		{"leased", &engine.WaitError{Err: engine.ErrLeased}, 9, "--wait"},
 		{"refused", fmt.Errorf("%w: %w", engine.ErrRefused, &grant.RefreshError{Fate: grant.Refused}), 10, "client id"},
@@ -89,6 +96,57 @@ func TestSpan(t *testing.T) {
 	} {
 		if got := cli.Span(d); got != want {
 			t.Errorf("%d: %q, want %q", d, got, want)
+		}
+	}
+}
+
+// TestBecause: what ended the waiting is said, and hides nothing.
+func TestBecause(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		err  error
+		code int
+		text string
+	}{
+		{context.Canceled, 1, "ended without a result: stopped by a signal"},
+		{fmt.Errorf("looking: %w", context.Canceled), 1, "ended without a result: stopped by a signal"},
+		{&engine.WaitError{Next: time.Unix(0, 0), Err: fmt.Errorf("%w: %w", grant.ErrInDoubt, context.Canceled)}, 4,
+			"in doubt: a reply was lost: stopped by a signal; next try at 1970-01-01T00:00:00Z"},
+		{fmt.Errorf("%w: %w", engine.ErrLeased, context.Canceled), 9, "another holder has the lease: stopped by a signal"},
+		{fmt.Errorf("%w: %w", engine.ErrUnreachable, context.Canceled), 5, "provider cannot be reached: stopped by a signal"},
+		{engine.ErrBound, 2, engine.ErrBound.Error()},
+	} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		if got := cli.Because(ctx, tt.err); got != tt.err {
+			t.Errorf("%v became %v before anything ended", tt.err, got)
+		}
+		cancel(cli.ErrInterrupted)
+		got := cli.Because(ctx, tt.err)
+		if code, _ := cli.Classify(got); code != tt.code || got.Error() != tt.text {
+			t.Errorf("%v: code %d, %q; want %d, %q", tt.err, code, got, tt.code, tt.text)
+		}
+	}
+	if cli.Because(t.Context(), nil) != nil {
+		t.Error("no error became one")
+	}
+}
+
+func TestInWords(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("%w: %w", grant.ErrInDoubt, &grant.RefreshError{Err: errors.New("connection was closed")}), "in doubt: a reply was lost: connection was closed"},
+		{fmt.Errorf("%w: %w", grant.ErrInDoubt, &grant.RefreshError{Status: 200, Err: errors.New("the answer is empty")}), "in doubt: a reply was lost: HTTP 200: the answer is empty"},
+		{fmt.Errorf("%w: %w", grant.ErrInDoubt, &grant.RefreshError{Status: 502}), "in doubt: a reply was lost: HTTP 502"},
+		{fmt.Errorf("%w: %w", engine.ErrUnreachable, &grant.RefreshError{Fate: grant.Unspent, Status: 429}), "provider says later: HTTP 429"},
+		{fmt.Errorf("%w: %w", engine.ErrUnreachable, &grant.RefreshError{Fate: grant.Unspent, Err: errors.New("connect to x: connection refused")}), "provider cannot be reached: connect to x: connection refused"},
+		{fmt.Errorf("%w: %w", engine.ErrRefused, &grant.RefreshError{Fate: grant.Refused, Status: 401, Code: "invalid_client"}), "provider refused the request: invalid_client, HTTP 401"},
+		{errors.New("token endpoint of x"), "token endpoint of x"},
+	} {
+		if got := cli.InWords(tt.err.Error()); got != tt.want {
+			t.Errorf("%v: %q, want %q", tt.err, got, tt.want)
 		}
 	}
 }

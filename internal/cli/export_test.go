@@ -5,7 +5,13 @@ package cli
 var (
 	Classify       = classify
 	Report         = report
+	Because        = because
+	InWords        = inWords
 	OneLine        = oneLine
+	Opaque         = opaque
+	Shown          = shown
+	ShownPath      = shownPath
+	Scrubbed       = scrubbed
 	Span           = span
 	RefuseTokens   = refuseTokens
 	CleanToken     = cleanToken
@@ -18,6 +24,11 @@ func Usage(msg, hint string) error { return usagef("%s", msg).hint(hint) }
 
 // Undelivered makes the error of a sink that failed.
 func Undelivered(err error) error { return &deliveryError{[]error{err}} }
+
+// Unsaved makes the error of a record that the store did not take.
+func Unsaved(err error, block bool, path string) error {
+	return &unsavedError{err, kept{block, path}}
+}
 
 // StateFolder is environment.stateFolder.
 func StateFolder(env func(string) (string, bool)) (string, error) {

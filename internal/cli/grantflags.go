@@ -136,7 +136,7 @@ func grantName(env environment, args []string, preset string) (grant.ID, error) 
 	case preset != "":
 		name = preset
 	}
-	if opaque(name) || hasTokenPrefix(name, 12) {
+	if opaque(name) || looksLikeToken(name) {
 		return "", usagef("the name of the grant looks like a secret; it is refused and not repeated here").
 			hint("the refresh token goes into an environment variable: --from-env VAR")
 	}

@@ -35,9 +35,10 @@ func (a *app) keyNewCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "new",
 		Short: "make a sealing key (an age X25519 identity)",
-		Long:  "Makes a sealing key and prints it, or writes it to --out. Whoever has the key can read the records.",
-		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return a.keyNew(out) },
+		Long: "Makes a sealing key and prints it, or writes it to --out, where only you can read it; a shell's > would make a\n" +
+			"file that others can read. Whoever has the key can read the records.",
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.keyNew(out) },
 	}
 	cmd.Flags().StringVar(&out, "out", "", "file `PATH` for the key; created with mode 0600, never overwritten")
 	return cmd
@@ -75,7 +76,7 @@ func (a *app) keyShowCommand() *cobra.Command {
 		Short: "print the recipient (the public half) of a sealing key",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			identity, err := o.identity(a.env)
+			identity, err := o.identity(a)
 			if err != nil {
 				return err
 			}
@@ -105,8 +106,9 @@ func (a *app) keyRotateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate",
 		Short: "re-seal every record of a file store with another key",
-		Long: "Re-seals every record of a file store, and what this machine has spilled for it, with another key. A store\n" +
-			"that is not sealed becomes sealed. Change the key of all jobs at once: one with the old key can read nothing.",
+		Long: "Re-seals every record of a file store, and what this machine has spilled for it, with another key. Change the\n" +
+			"key of all jobs at once: one with the old key can read nothing. A store that is not sealed becomes sealed; no\n" +
+			"other command reads plain records once there is a key, because whoever can write the store could plant them.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.keyRotate(cmd.Context(), o) },
 	}
@@ -120,28 +122,30 @@ func (a *app) keyRotateCommand() *cobra.Command {
 }
 
 func (a *app) keyRotate(ctx context.Context, o rotateOptions) error {
-	p, err := o.store.resolve(a.env)
+	o.store.acceptPlain = true
+	p, err := o.store.resolve(a)
 	if err != nil {
 		return err
 	}
 	if !p.location.Keeps() {
 		return usagef("store none: keeps nothing, so there is nothing to re-seal")
 	}
-	next, err := o.newCodec(a.env)
-	if err != nil {
+	if err := p.missing(); err != nil {
 		return err
 	}
-	old, err := p.open()
-	if err != nil {
+	r := rotation{from: p}
+	if r.next, err = o.newCodec(a); err != nil {
+		return err
+	}
+	if r.old, err = p.open(); err != nil {
 		return err
 	}
 	sealed := p
-	sealed.codec = next
-	to, err := sealed.open()
-	if err != nil {
+	sealed.codec = r.next
+	if r.to, err = sealed.open(); err != nil {
 		return err
 	}
-	lister, ok := old.(grant.Lister)
+	lister, ok := r.old.(grant.Lister)
 	if !ok {
 		return usagef("this store cannot list its grants, so it cannot be re-sealed as a whole")
 	}
@@ -151,7 +155,7 @@ func (a *app) keyRotate(ctx context.Context, o rotateOptions) error {
 			err = errors.Join(err, &codedError{code: exitStore, err: lerr})
 			break
 		}
-		if rerr := a.reseal(ctx, id, p, old, to, next); rerr != nil {
+		if rerr := a.reseal(ctx, id, r); rerr != nil {
 			err = errors.Join(err, fmt.Errorf("grant %s: %w", id, rerr))
 			continue
 		}
@@ -161,8 +165,15 @@ func (a *app) keyRotate(ctx context.Context, o rotateOptions) error {
 	return because(ctx, err)
 }
 
-func (o *rotateOptions) newCodec(env environment) (*record.Codec, error) {
-	s, err := secretOf(env, "--new-key", o.newEnv, o.newFile)
+// rotation is what one run of key rotate works with.
+type rotation struct {
+	from    place       // reads the old seal and plain records
+	old, to grant.Store // the store by the old seal and by the new one
+	next    *record.Codec
+}
+
+func (o *rotateOptions) newCodec(a *app) (*record.Codec, error) {
+	s, err := a.secretOf("--new-key", o.newEnv, o.newFile)
 	if err != nil {
 		return nil, err
 	}
@@ -174,17 +185,17 @@ func (o *rotateOptions) newCodec(env environment) (*record.Codec, error) {
 	if err != nil {
 		return nil, usagef("new sealing key: %v", err)
 	}
-	return codec, nil
+	return codec.RequireSealed(), nil
 }
 
 // reseal writes one record again as it is, sealed by the new codec. It keeps
 // its Writer, since the content is the same. A grant that somebody is
 // refreshing is left alone: the new seal would come between their request and
 // their save. A record that has the new seal already is done.
-func (a *app) reseal(ctx context.Context, id grant.ID, p place, old, to grant.Store, next *record.Codec) error {
-	c, version, err := old.Load(ctx, id)
+func (a *app) reseal(ctx context.Context, id grant.ID, r rotation) error {
+	c, version, err := r.old.Load(ctx, id)
 	if errors.Is(err, grant.ErrUnreadable) {
-		if _, _, nerr := to.Load(ctx, id); nerr == nil {
+		if _, _, nerr := r.to.Load(ctx, id); nerr == nil {
 			return nil
 		}
 	}
@@ -194,14 +205,17 @@ func (a *app) reseal(ctx context.Context, id grant.ID, p place, old, to grant.St
 	if l := c.Lease; l != nil && a.now().Before(l.Until) && !holder.Gone(l.Holder) {
 		return &codedError{code: exitLeased, err: fmt.Errorf("somebody is refreshing it until %s", l.Until.UTC().Format(time.RFC3339)), hint: "run the same command again then"}
 	}
-	if _, err := to.Swap(ctx, id, version, c); err != nil {
+	if _, _, err := r.to.Load(ctx, id); errors.Is(err, record.ErrPlain) {
+		a.console.notef("%s was not sealed before", id)
+	}
+	if _, err := r.to.Swap(ctx, id, version, c); err != nil {
 		return err
 	}
-	spilled, err := p.spill.List(ctx, id)
+	spilled, err := r.from.spill.List(ctx, id)
 	if err != nil {
 		return err
 	}
-	again := spill.Open(p.spillDir, next)
+	again := spill.Open(r.from.spillDir, r.next)
 	for _, k := range spilled {
 		if err := again.Put(ctx, k); err != nil {
 			return err

@@ -7,11 +7,14 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"evergrant/internal/grant"
 )
 
 // app is one run of the program: its streams, its environment, and the flags
@@ -25,6 +28,12 @@ type app struct {
 
 	verbose, quiet bool
 	began          bool // a command's run has begun; errors before it are usage
+
+	// For the report of a failure with --json:
+	json     bool     // it was asked for
+	reported bool     // a report with the failure in it was printed
+	grant    grant.ID // once it is known
+	warned   []string // so far
 	// speedUp and clockOffset are for tests and the demonstration. They are
 	// hidden, and say so when used.
 	speedUp     int
@@ -36,7 +45,8 @@ type app struct {
 func Main(args []string, env func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{args: args, env: env, stdin: stdin, stdout: stdout, console: newConsole(stderr)}
 	if err := refuseTokens(args); err != nil {
-		return report(a.console, err)
+		a.json = asksJSON(args)
+		return a.end(err)
 	}
 	ctx, stop := a.signals(context.Background())
 	defer stop()
@@ -47,11 +57,12 @@ func Main(args []string, env func(string) (string, bool), stdin io.Reader, stdou
 	root.SetErr(a.console)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !a.began {
+		a.json = asksJSON(args)
 		if u := (*usageError)(nil); !errors.As(err, &u) {
-			err = usagef("%v", err).hint("evergrant help lists the commands, and evergrant COMMAND --help its flags")
+			err = usagef("%s", scrubbed(err.Error(), args)).hint("evergrant help lists the commands, and evergrant COMMAND --help its flags")
 		}
 	}
-	return report(a.console, err)
+	return a.end(err)
 }
 
 func (a *app) root() *cobra.Command {
@@ -88,6 +99,9 @@ func (a *app) noteBeginning(cmd *cobra.Command) {
 	if run := cmd.RunE; run != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			a.began = true
+			if f := cmd.Flags().Lookup("json"); f != nil {
+				a.json = f.Value.String() == "true"
+			}
 			return run(cmd, args)
 		}
 	}
@@ -170,11 +184,24 @@ func flagError(cmd *cobra.Command, err error) error {
 	hint := cmd.CommandPath() + " --help lists the flags"
 	if bad := (*pflag.InvalidValueError)(nil); errors.As(err, &bad) {
 		value := "the value"
-		if v := bad.GetValue(); len(v) <= 20 {
+		if v := bad.GetValue(); echoable(v) {
 			value = "\"" + v + "\""
 		}
 		kind := bad.GetFlag().Value.Type()
 		return usagef("--%s: %s is not a %s", bad.GetFlag().Name, oneLine(value), kind).hint(hint)
+	}
+	if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {
+		name := unknown.GetSpecifiedName()
+		switch dashed := len(name) <= 40 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") == ""; {
+		case unknown.GetSpecifiedShortnames() != "" && len(name) == 1:
+			return usagef("there is no flag -%s", name).hint(hint)
+		case dashed || echoable(name):
+			return usagef("there is no flag --%s", oneLine(name)).hint(hint)
+		}
+		return usagef("there is no such flag (it is not repeated here)").hint(hint)
+	}
+	if syntax := (*pflag.InvalidSyntaxError)(nil); errors.As(err, &syntax) {
+		return usagef("a flag is written --NAME or --NAME=VALUE, and one of these is not").hint(hint)
 	}
 	return usagef("%v", err).hint(hint)
 }

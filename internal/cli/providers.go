@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -47,19 +46,19 @@ const maxPreset = 64 << 10
 // lookup finds a preset by its name, or reads one from a YAML file.
 func lookup(name string) (provider.Preset, error) {
 	if !strings.ContainsAny(name, `/\`) && !strings.HasSuffix(name, ".yaml") && !strings.HasSuffix(name, ".yml") {
+		if !echoable(name) {
+			return provider.Preset{}, usagef("what was given as a preset is the name of none; it is not repeated here").
+				hint("evergrant providers lists them; without a preset give --token-url and --client-id")
+		}
 		p, err := provider.Lookup(name)
 		if err != nil {
 			return p, usagef("%v", err).hint("evergrant providers lists them; without a preset give --token-url and --client-id")
 		}
 		return p, nil
 	}
-	info, err := os.Stat(name)
-	if err == nil && (info.IsDir() || info.Size() > maxPreset) {
-		return provider.Preset{}, usagef("preset %s is a folder or larger than %d KiB", name, maxPreset>>10)
-	}
-	b, err := os.ReadFile(name)
+	b, _, err := readRegular(name, maxPreset)
 	if err != nil {
-		return provider.Preset{}, usagef("preset: %v", err)
+		return provider.Preset{}, usagef("preset %s: %v", shownPath(name), err)
 	}
 	p, err := provider.Parse(b, name)
 	if err != nil {

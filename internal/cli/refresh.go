@@ -102,47 +102,87 @@ type plan struct {
 func (a *app) refresh(parent context.Context, args []string, o refreshOptions) error {
 	ctx, cancel := within(parent, o.timeout)
 	defer cancel()
-	p, err := a.plan(ctx, args, o)
+	p, err := a.plan(args, o)
+	if err != nil {
+		return err
+	}
+	s, err := a.begun(ctx, p, o)
 	if err != nil {
 		return because(ctx, err)
 	}
-	s, err := a.connect(p.id, p.place, p.target, o.singleWriter)
-	if err != nil {
-		return err
-	}
 	out, err := s.engine.Access(ctx, p.id, p.request)
 	out.Warnings = append(p.warned, a.consider(out)...)
-	unsaved := (*engine.UnsavedError)(nil)
-	if err != nil && !errors.As(err, &unsaved) {
-		a.warn(out.Warnings)
-		return a.explain(because(ctx, err))
-	}
 	a.warn(out.Warnings)
+	unsaved := (*engine.UnsavedError)(nil)
+	switch {
+	case errors.As(err, &unsaved):
+		err = &unsavedError{err, s.kept}
+	case err != nil:
+		return a.explain(p, because(ctx, err))
+	}
 	delivered, derr := a.deliver(ctx, p, out.Access)
-	if rerr := a.tell(newRefreshReport(s, out, delivered, a.now()), o); derr == nil && rerr != nil {
-		derr = &deliveryError{[]error{rerr}}
+	if err != nil && derr != nil {
+		a.console.warnf("%v", derr)
 	}
-	if err != nil {
-		if derr != nil {
-			a.console.notef("%v", derr)
+	if err == nil {
+		err = derr
+	}
+	if rerr := a.tell(newRefreshReport(s, out, delivered, a.now()), err, o); err == nil && rerr != nil {
+		err = &deliveryError{[]error{rerr}}
+	}
+	return err
+}
+
+// begun opens the store and builds the engine.
+func (a *app) begun(ctx context.Context, p plan, o refreshOptions) (*session, error) {
+	if o.noCreate {
+		if err := p.place.missing(); err != nil {
+			return nil, err
 		}
-		return err
 	}
-	return derr
+	st, err := p.place.open()
+	if err != nil {
+		return nil, err
+	}
+	t, err := a.settle(ctx, st, p.place, p.id, p.target, !o.noCreate && !p.request.Seed.IsZero())
+	if err != nil {
+		return nil, err
+	}
+	return a.session(p.id, p.place, st, t, o.singleWriter)
 }
 
-// explain adds what only the environment tells: a CI system hands an empty
-// variable to a run that may not see the secret.
-func (a *app) explain(err error) error {
-	if !errors.Is(err, engine.ErrNoToken) || !a.env.ci() {
+// explain adds what the engine cannot know: which flag named a generation, what
+// the issuer said, and that a CI system hands an empty variable to a run that may
+// not see the secret.
+func (a *app) explain(p plan, err error) error {
+	var (
+		moved *movedError
+		found *discoveryError
+	)
+	switch {
+	case errors.As(err, &moved):
+		return fmt.Errorf("grant %s: %w", p.id, moved)
+	case errors.As(err, &found) && !found.passing():
+		return &codedError{code: exitUnreachable, err: fmt.Errorf("grant %s: %w", p.id, found), hint: hintDiscovery}
+	case errors.Is(err, engine.ErrAhead):
+		named := fmt.Sprintf("--min-generation %d", p.request.MinGeneration)
+		if p.request.After > p.request.MinGeneration {
+			named = fmt.Sprintf("--after %d", p.request.After)
+		}
+		return fmt.Errorf("%w (by %s)", err, named)
+	case !errors.Is(err, engine.ErrNoToken):
 		return err
+	case a.env.ci():
+		return usagef("%v", err).hint("this run sees no refresh token: a secret is empty in runs of forks and of Dependabot, and when its name is misspelt",
+			"elsewhere, put a refresh token into a variable and name it: --from-env VAR")
+	case p.place.named && p.place.missing() != nil:
+		return usagef("%v; there is no store at %s yet", err, p.place.location).hint("check --store, or put a refresh token into a variable and name it: --from-env VAR")
 	}
-	return usagef("%v", err).hint("this run sees no refresh token: a secret is empty in runs of forks and of Dependabot, and when its name is misspelt",
-		"elsewhere, put a refresh token into a variable and name it: --from-env VAR")
+	return err
 }
 
-// plan resolves every option.
-func (a *app) plan(ctx context.Context, args []string, o refreshOptions) (plan, error) {
+// plan resolves every option. It sends nothing and waits for nothing.
+func (a *app) plan(args []string, o refreshOptions) (plan, error) {
 	var p plan
 	if err := o.check(); err != nil {
 		return p, err
@@ -151,15 +191,16 @@ func (a *app) plan(ctx context.Context, args []string, o refreshOptions) (plan, 
 	if err != nil {
 		return p, err
 	}
-	if p.place, err = o.store.resolve(a.env); err != nil {
+	if p.place, err = o.store.resolve(a); err != nil {
 		return p, err
 	}
-	if p.target, err = a.target(ctx, o.client, a.timing(p.place)); err != nil {
+	if p.target, err = a.target(o.client, a.timing(p.place)); err != nil {
 		return p, err
 	}
 	if p.id, err = grantName(a.env, args, p.target.preset); err != nil {
 		return p, err
 	}
+	a.grant = p.id
 	if p.place, err = a.checkPlace(p.place, p.target); err != nil {
 		return p, err
 	}
@@ -226,28 +267,6 @@ func (a *app) checkPlace(p place, t target) (place, error) {
 	return p, p.checkSealing(a.env)
 }
 
-// openSinks checks the sinks before anything is spent. In a step of GitHub
-// Actions a preset that says where its token is expected has sinks by default.
-func (a *app) openSinks(p *plan, urls []string) error {
-	if len(urls) == 0 && a.env.githubActions() && p.target.accessEnv != "" {
-		if a.env.get("GITHUB_ENV") != "" {
-			urls = append(urls, "github-env:"+p.target.accessEnv)
-		}
-		if a.env.get("GITHUB_OUTPUT") != "" {
-			urls = append(urls, "github-output:access-token")
-		}
-	}
-	p.mask = workflow.NewMasker(a.console)
-	for _, u := range urls {
-		s, err := sink.Open(u, sink.Deps{Stdout: a.stdout, Getenv: a.env.get, Mask: p.mask})
-		if err != nil {
-			return usagef("%v", err)
-		}
-		p.sinks = append(p.sinks, s)
-	}
-	return nil
-}
-
 // seed reads the refresh token to start from. A variable that the user named
 // must be set; the default ones need not be.
 func (a *app) seed(fromEnv, presetEnv string) (grant.Secret, string, error) {
@@ -266,39 +285,15 @@ func (a *app) seed(fromEnv, presetEnv string) (grant.Secret, string, error) {
 	return grant.Secret{}, "", nil
 }
 
-// deliver gives the token to every sink; one that fails does not keep it from
-// the others. In GitHub Actions it is masked before anything is written.
-func (a *app) deliver(ctx context.Context, p plan, t grant.AccessToken) (delivered []string, err error) {
-	if len(p.sinks) == 0 {
-		return nil, nil
-	}
-	// The token is fetched and saved: a signal now must not keep it back.
-	ctx = context.WithoutCancel(ctx)
-	if a.env.githubActions() {
-		if err := p.mask.Mask(t.Value); err != nil {
-			return nil, &deliveryError{[]error{err}}
-		}
-	}
-	var failed []error
-	for _, s := range p.sinks {
-		if err := s.Deliver(ctx, t); err != nil {
-			failed = append(failed, fmt.Errorf("sink %s: %w", s.URL, err))
-			continue
-		}
-		delivered = append(delivered, s.URL)
-	}
-	if len(failed) > 0 {
-		return delivered, &deliveryError{failed}
-	}
-	return delivered, nil
-}
-
 // soon is when the end of a consent is worth a warning.
 const soon = 5 * 24 * time.Hour
 
 // consider adds what a person should know of a good outcome.
 func (a *app) consider(out engine.Outcome) []string {
-	w := out.Warnings
+	w := make([]string, len(out.Warnings))
+	for i, text := range out.Warnings {
+		w[i] = inWords(text)
+	}
 	if left := out.ConsentEnds.Sub(a.now()); !out.ConsentEnds.IsZero() && left < soon && left > 0 {
 		w = append(w, fmt.Sprintf("the consent ends at %s (in %s); sign in again before", stamp(out.ConsentEnds), span(left)))
 	}
@@ -306,15 +301,22 @@ func (a *app) consider(out engine.Outcome) []string {
 }
 
 func (a *app) warn(warnings []string) {
+	a.warned = append(a.warned, warnings...)
 	for _, w := range warnings {
 		a.console.warnf("%s", w)
 	}
 }
 
-// tell prints the report: JSON if asked for, else one line for a person,
-// unless the token itself is what was asked for.
-func (a *app) tell(r refreshReport, o refreshOptions) error {
+// tell prints the report: JSON if asked for, with the failure that the token was
+// had in spite of, else one line for a person, unless the token itself is what
+// was asked for.
+func (a *app) tell(r refreshReport, failed error, o refreshOptions) error {
 	if o.json {
+		if failed != nil {
+			v := verdictOf(failed)
+			r.Verdict = &v
+		}
+		a.reported = true
 		return printJSON(a.stdout, r)
 	}
 	if !slices.ContainsFunc(o.sinks, func(u string) bool { return strings.HasPrefix(u, "stdout:") }) {

@@ -54,7 +54,7 @@ func (a *app) repair(ctx context.Context, args []string, o repairOptions) error 
 	if err != nil {
 		return err
 	}
-	p, err := o.store.resolve(a.env)
+	p, err := o.store.resolve(a)
 	if err != nil {
 		return err
 	}
@@ -66,11 +66,16 @@ func (a *app) repair(ctx context.Context, args []string, o repairOptions) error 
 	}
 	var t target
 	if o.adopt || o.rebind {
-		if t, err = a.target(ctx, o.client, a.timing(p)); err != nil {
+		if t, err = a.target(o.client, a.timing(p)); err == nil {
+			t, err = a.discovered(ctx, t)
+		}
+		if err != nil {
 			return because(ctx, err)
 		}
+	} else if err := p.missing(); err != nil && !o.acceptRollback { // a store may be lost as a whole
+		return err
 	}
-	t.refresher = nil // no repair sends anything
+	t.refresher = nil // no repair presents a token
 	s, err := a.connect(id, p, t, o.singleWriter)
 	if err != nil {
 		return err
@@ -101,13 +106,25 @@ func (a *app) doRepair(ctx context.Context, s *session, o repairOptions) error {
 	case o.retryInDoubt:
 		done, err = "the next refresh presents the token of unknown fate at once", s.engine.RetryInDoubt(ctx, s.id)
 	case o.acceptRollback:
-		done, err = "the store is accepted as it is", s.engine.AcceptRollback(ctx, s.id)
+		done, err = "the store is accepted as it is", acceptRollback(ctx, s)
 	}
 	if err != nil {
 		return err
 	}
 	a.console.notef("%s: %s", s.id, done)
 	return nil
+}
+
+// acceptRollback is for a store that has lost a record or an end of one. Where
+// neither store nor machine knows the grant, its name is mistyped.
+func acceptRollback(ctx context.Context, s *session) error {
+	if _, _, err := s.store.Load(ctx, s.id); errors.Is(err, grant.ErrNotFound) {
+		known, merr := s.place.marks.Mark(ctx, s.id)
+		if merr == nil && known == (grant.Mark{}) {
+			return fmt.Errorf("%w, and this machine remembers none", grant.ErrNotFound)
+		}
+	}
+	return s.engine.AcceptRollback(ctx, s.id)
 }
 
 // checkGeneration holds a repair to the record it was meant for.

@@ -32,6 +32,8 @@ type refreshReport struct {
 	Warnings      []string `json:"warnings"`
 	Delivered     []string `json:"delivered"`
 	Store         string   `json:"store"`
+
+	*Verdict // of codes 7 and 8; absent from a success
 }
 
 func newRefreshReport(s *session, out engine.Outcome, delivered []string, now time.Time) refreshReport {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -39,7 +40,7 @@ func (a *app) rescueCommand() *cobra.Command {
 }
 
 func (a *app) rescue(ctx context.Context, o rescueOptions) error {
-	p, err := o.store.resolve(a.env)
+	p, err := o.store.resolve(a)
 	if err != nil {
 		return err
 	}
@@ -53,7 +54,10 @@ func (a *app) rescue(ctx context.Context, o rescueOptions) error {
 		return usagef("a rescue block is sealed, and there is no key to open it").
 			hint("give the sealing key that the job had: EVERGRANT_KEY, --key-env or --key-file")
 	}
-	found, err := p.codec.ParseRescue(a.stdin)
+	found, err := p.codec.ParseRescue(attentive{ctx, a.stdin})
+	if ctx.Err() != nil {
+		return because(ctx, ctx.Err())
+	}
 	if err != nil && len(found) == 0 {
 		return &codedError{code: exitOther, err: fmt.Errorf("reading the rescue block: %w", err)}
 	}
@@ -68,6 +72,36 @@ func (a *app) rescue(ctx context.Context, o rescueOptions) error {
 		}
 	}
 	return because(ctx, failed)
+}
+
+// attentive reads a stream that may never end, until the context does: a person
+// who forgot to feed a log can stop the command.
+type attentive struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+// Read gives up a read that blocks; its goroutine ends with the process.
+func (a attentive) Read(p []byte) (int, error) {
+	if err := a.ctx.Err(); err != nil {
+		return 0, err
+	}
+	type result struct {
+		b   []byte
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		b := make([]byte, len(p)) // p is the caller's again once Read returns
+		n, err := a.r.Read(b)
+		done <- result{b[:n], err}
+	}()
+	select {
+	case <-a.ctx.Done():
+		return 0, a.ctx.Err()
+	case got := <-done:
+		return copy(p, got.b), got.err
+	}
 }
 
 // putBack offers one record to the store and says what became of it.

@@ -197,7 +197,7 @@ func (a *app) authenticateBy(cfg *simulator.Config, client simulator.Client, o s
 	if o.secretEnv == "" {
 		client.Auth = simulator.AuthNone
 	} else {
-		secret, err := secretOf(a.env, "--client-secret", o.secretEnv, "")
+		secret, err := a.secretOf("--client-secret", o.secretEnv, "")
 		if err != nil {
 			return err
 		}

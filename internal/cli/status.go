@@ -27,7 +27,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:   "status [GRANT]",
 		Short: "show the grants of a store, or the story of one grant",
 		Long: "Shows the grants of a store, or the story of one grant. It asks no provider and changes nothing.\n" +
-			"With --warn it ends with code 3 when a consent ends within that time or a person is needed already.",
+			"It ends with code 6 when a record cannot be read. With --warn it ends with code 3 when a consent ends within\n" +
+			"that time, a person is needed already, or a token is in doubt.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.status(cmd.Context(), args, o) },
 	}
@@ -56,7 +57,14 @@ type grantStatus struct {
 	Events        []statusEvent `json:"events,omitempty"`
 
 	tokenEnds, consentEnds time.Time
+	why                    error // why it is unreadable
 }
+
+// States of a grant that are none of its record.
+const (
+	inDoubt    = "in doubt"
+	unreadable = "unreadable"
+)
 
 type statusLease struct {
 	Holder string `json:"holder"`
@@ -80,12 +88,17 @@ func (a *app) status(ctx context.Context, args []string, o statusOptions) error 
 	if o.warn < 0 {
 		return usagef("--warn cannot be negative")
 	}
-	p, err := o.store.resolve(a.env)
+	p, err := o.store.resolve(a)
 	if err != nil {
 		return err
 	}
 	if !p.location.Keeps() {
 		return usagef("store none: keeps nothing, so there is nothing to show")
+	}
+	if p.named {
+		if err := p.missing(); err != nil {
+			return err
+		}
 	}
 	st, err := p.open()
 	if err != nil {
@@ -93,17 +106,16 @@ func (a *app) status(ctx context.Context, args []string, o statusOptions) error 
 	}
 	var all []grantStatus
 	if len(args) > 0 {
-		id, err := grantName(a.env, args, "")
-		if err != nil {
+		if a.grant, err = grantName(a.env, args, ""); err != nil {
 			return err
 		}
-		one, err := a.look(ctx, st, p, id)
+		one, err := a.look(ctx, st, p, a.grant)
 		if err != nil {
-			return fmt.Errorf("grant %s: %w", id, err)
+			return because(ctx, fmt.Errorf("grant %s: %w", a.grant, err))
 		}
 		all = []grantStatus{one}
 	} else if all, err = a.lookAll(ctx, st, p); err != nil {
-		return err
+		return because(ctx, err)
 	}
 	if err := a.show(all, len(args) > 0, o.json); err != nil {
 		return err
@@ -122,8 +134,11 @@ func (a *app) lookAll(ctx context.Context, st grant.Store, p place) ([]grantStat
 			return nil, &codedError{code: exitStore, err: fmt.Errorf("listing the store: %w", err)}
 		}
 		one, err := a.look(ctx, st, p, id)
+		if errors.Is(err, grant.ErrNotFound) { // removed since the store was listed
+			continue
+		}
 		if err != nil {
-			one = grantStatus{Grant: id, State: "unreadable", Reason: oneLine(err.Error())}
+			return nil, fmt.Errorf("grant %s: %w", id, err)
 		}
 		one.Events = nil
 		all = append(all, one)
@@ -135,7 +150,9 @@ func (a *app) lookAll(ctx context.Context, st grant.Store, p place) ([]grantStat
 func (a *app) look(ctx context.Context, st grant.Store, p place, id grant.ID) (grantStatus, error) {
 	c, _, err := st.Load(ctx, id)
 	switch {
-	case errors.Is(err, grant.ErrNotFound), errors.Is(err, grant.ErrUnreadable):
+	case errors.Is(err, grant.ErrUnreadable):
+		return grantStatus{Grant: id, State: unreadable, Reason: oneLine(err.Error()), why: err}, nil
+	case errors.Is(err, grant.ErrNotFound):
 		return grantStatus{}, err
 	case err != nil:
 		return grantStatus{}, &codedError{code: exitStore, err: err}
@@ -165,17 +182,18 @@ func describe(c grant.Credential, now time.Time) grantStatus {
 	if c.InDoubt() {
 		s.Doubt = &statusDoubt{c.Doubt.Sends, stamp(c.Doubt.First), stamp(c.Doubt.Last)}
 		if c.State == grant.Live && s.Lease == nil {
-			s.State = "in doubt"
+			s.State = inDoubt
 		}
 	}
 	for _, e := range c.Events {
-		s.Events = append(s.Events, statusEvent{stamp(e.At), e.By, e.What, e.Note})
+		s.Events = append(s.Events, statusEvent{stamp(e.At), e.By, e.What, inWords(e.Note)})
 	}
 	if n := len(c.Events); n > 0 {
 		last := c.Events[n-1]
-		s.LastCause = strings.TrimSuffix(last.What+": "+last.Note, ": ")
-		if last.What == s.State && last.Note != "" {
-			s.LastCause = last.Note
+		note := inWords(last.Note)
+		s.LastCause = strings.TrimSuffix(last.What+": "+note, ": ")
+		if last.What == s.State && note != "" {
+			s.LastCause = note
 		}
 	}
 	return s
@@ -192,8 +210,10 @@ func optional(t time.Time) *string {
 func (a *app) show(all []grantStatus, story, asJSON bool) error {
 	switch {
 	case asJSON && story:
+		a.reported = true
 		return printJSON(a.stdout, all[0])
 	case asJSON:
+		a.reported = true
 		return printJSON(a.stdout, all)
 	case story:
 		return a.tellStory(all[0])
@@ -214,11 +234,6 @@ func (a *app) table(all []grantStatus) error {
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("writing the table: %w", err)
 	}
-	for _, s := range all {
-		if s.State == "unreadable" {
-			a.console.warnf("grant %s: %s", s.Grant, s.Reason)
-		}
-	}
 	return nil
 }
 
@@ -227,7 +242,7 @@ func (a *app) tellStory(s grantStatus) error {
 	row := func(name, value string) { fmt.Fprintf(w, "%s\t%s\n", name, value) }
 	row("grant", string(s.Grant))
 	row("provider", dash(s.Provider))
-	row("token url", s.TokenURL)
+	row("token url", dash(s.TokenURL))
 	row("client id", dash(s.ClientID))
 	row("state", strings.TrimSuffix(s.State+": "+s.Reason, ": "))
 	row("generation", fmt.Sprint(s.Generation))
@@ -274,25 +289,34 @@ func dash(s string) string {
 	return s
 }
 
-// alarm is the outcome of --warn: one line for each grant that needs a person
-// now or within the time given.
+// alarm is the outcome of a look: a record that cannot be read is a failure of
+// the store. With --warn, each grant that needs a person now or within the time
+// given is one as well.
 func (a *app) alarm(all []grantStatus, within time.Duration) error {
-	if within == 0 {
-		return nil
-	}
-	var names []string
+	var unread, worries []string
+	var why error
 	for _, s := range all {
 		switch {
+		case s.State == unreadable:
+			unread = append(unread, fmt.Sprintf("grant %s: %s", s.Grant, s.Reason))
+			why = s.why
+		case within == 0:
 		case s.State == grant.NeedsConsent.String():
-			names = append(names, fmt.Sprintf("%s needs a person: %s", s.Grant, s.Reason))
-		case s.State == "unreadable":
-			names = append(names, fmt.Sprintf("%s cannot be read", s.Grant))
+			worries = append(worries, fmt.Sprintf("%s needs a person: %s", s.Grant, s.Reason))
+		case s.State == inDoubt:
+			worries = append(worries, fmt.Sprintf("%s is in doubt since %s", s.Grant, s.Doubt.First))
 		case !s.consentEnds.IsZero() && s.consentEnds.Sub(a.now()) < within:
-			names = append(names, fmt.Sprintf("the consent of %s ends at %s", s.Grant, stamp(s.consentEnds)))
+			worries = append(worries, fmt.Sprintf("the consent of %s ends at %s", s.Grant, stamp(s.consentEnds)))
 		}
 	}
-	if len(names) == 0 {
-		return nil
+	text := strings.Join(append(unread, worries...), "; ")
+	switch {
+	case why != nil:
+		_, hints := classify(why)
+		return &codedError{code: exitStore, err: errors.New(text), hint: strings.Join(hints, "; ")}
+	case len(worries) > 0:
+		return &codedError{code: exitPerson, err: errors.New(text),
+			hint: "a grant in doubt: run refresh at the time it prints, or sign in again; any other: sign in again at the provider, then evergrant repair GRANT --adopt --from-env VAR"}
 	}
-	return &codedError{code: exitPerson, err: errors.New(strings.Join(names, "; ")), hint: "sign in again at the provider, then: evergrant repair GRANT --adopt --from-env VAR"}
+	return nil
 }

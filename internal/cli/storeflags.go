@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -19,6 +21,10 @@ type storeOptions struct {
 	recipients      []string
 	gitTokenEnv     string
 	allowPublic     bool
+	// acceptPlain reads records that are not sealed although there is a key. No
+	// flag sets it: left on a job's command line, it would undo what the seal is
+	// for.
+	acceptPlain bool
 }
 
 func (o *storeOptions) register(f *pflag.FlagSet) {
@@ -89,13 +95,13 @@ func (o *storeOptions) surround(env environment, loc store.Location) (store.Loca
 }
 
 // resolve locates the store and prepares its codec, spill and marks.
-func (o *storeOptions) resolve(env environment) (place, error) {
-	loc, named, err := o.locate(env)
+func (o *storeOptions) resolve(a *app) (place, error) {
+	loc, named, err := o.locate(a.env)
 	if err != nil {
 		return place{}, err
 	}
 	p := place{location: loc, named: named}
-	identity, err := o.identity(env)
+	identity, err := o.identity(a)
 	if err != nil {
 		return place{}, err
 	}
@@ -103,21 +109,21 @@ func (o *storeOptions) resolve(env environment) (place, error) {
 		return place{}, usagef("--recipient without a sealing key would make records that nobody here can read").
 			hint("make a key with evergrant key new and name it with --key-env or --key-file")
 	}
-	if p.codec, err = record.NewCodec(identity, o.recipients...); err != nil {
-		return place{}, usagef("sealing key: %v", err)
+	if p.codec, err = o.newCodec(identity); err != nil {
+		return place{}, err
 	}
 	if !loc.Keeps() {
 		return p, nil
 	}
-	state, err := env.stateFolder()
+	state, err := a.env.stateFolder()
 	if err != nil {
 		return place{}, err
 	}
-	// Spills and marks belong to one store: another store's grant of the same
-	// name is another grant.
-	of := grant.NewSecret(loc.String()).Digest()
+	// Spills and marks belong to one store, however its URL is written: another
+	// store's grant of the same name is another grant.
+	of := grant.NewSecret(loc.Place()).Digest()
 	p.spillDir = filepath.Join(state, "spill", of)
-	if tmp := env.get("RUNNER_TEMP"); env.githubActions() && filepath.IsAbs(tmp) {
+	if tmp := a.env.get("RUNNER_TEMP"); a.env.githubActions() && filepath.IsAbs(tmp) {
 		p.spillDir = filepath.Join(tmp, "evergrant", "spill", of)
 	}
 	p.spill = spill.Open(p.spillDir, p.codec)
@@ -125,16 +131,35 @@ func (o *storeOptions) resolve(env environment) (place, error) {
 	return p, nil
 }
 
+// newCodec reads and writes records. Whoever gives a key wants records that
+// somebody who can write the store, and has no key, cannot plant or read: with a
+// key, only sealed ones are read.
+func (o *storeOptions) newCodec(identity grant.Secret) (*record.Codec, error) {
+	for _, r := range o.recipients {
+		if !strings.HasPrefix(r, "age1") {
+			return nil, usagef("--recipient is %s; it must be an age recipient, which looks like age1…", shown(r))
+		}
+	}
+	codec, err := record.NewCodec(identity, o.recipients...)
+	switch {
+	case err != nil:
+		return nil, usagef("sealing key: %v", err)
+	case identity.IsZero() || o.acceptPlain:
+		return codec, nil
+	}
+	return codec.RequireSealed(), nil
+}
+
 // identity reads the sealing key; the zero Secret when there is none.
-func (o *storeOptions) identity(env environment) (grant.Secret, error) {
+func (o *storeOptions) identity(a *app) (grant.Secret, error) {
 	if o.keyEnv != "" && o.keyFile != "" {
 		return grant.Secret{}, usagef("--key-env and --key-file exclude each other")
 	}
 	name := o.keyEnv
-	if name == "" && o.keyFile == "" && env.get("EVERGRANT_KEY") != "" {
+	if name == "" && o.keyFile == "" && a.env.get("EVERGRANT_KEY") != "" {
 		name = "EVERGRANT_KEY"
 	}
-	s, err := secretOf(env, "--key", name, o.keyFile)
+	s, err := a.secretOf("--key", name, o.keyFile)
 	if err != nil || s.IsZero() {
 		return grant.Secret{}, err
 	}
@@ -159,6 +184,16 @@ func (p place) checkSealing(env environment) error {
 		return usagef("a store that other machines share needs a sealing key").hint(hint)
 	}
 	return nil
+}
+
+// missing says that a store which somebody looks for is not there: it must not
+// be taken for an empty one.
+func (p place) missing() error {
+	if p.location.Present() {
+		return nil
+	}
+	return &codedError{code: exitStore, err: fmt.Errorf("no store at %s: there is no such folder", p.location),
+		hint: "check the path, and whether its volume is mounted"}
 }
 
 // open opens the store; its errors are those of the store.

@@ -1,9 +1,6 @@
 package cli
 
 import (
-	"context"
-	"fmt"
-
 	"evergrant/internal/engine"
 	"evergrant/internal/grant"
 	"evergrant/internal/oauth"
@@ -17,14 +14,15 @@ type target struct {
 	behaviour   grant.Behaviour
 	bind        grant.Binding
 	refresher   grant.Refresher // nil: nothing can be sent
+	discovery   *discovery      // with --issuer; bind lacks the token URL until settle
 
 	refreshEnv, accessEnv string   // the preset's variables; "": none
 	shadows               []string // variables that the provider's programs prefer
 }
 
 // target resolves preset, flags and secrets to one token endpoint and one
-// client. With --issuer it asks for the discovery document.
-func (a *app) target(ctx context.Context, o clientOptions, t engine.Timing) (target, error) {
+// client. It sends nothing: with --issuer, settle says when the issuer is asked.
+func (a *app) target(o clientOptions, t engine.Timing) (target, error) {
 	preset := provider.Custom()
 	if o.provider != "" {
 		var err error
@@ -36,7 +34,7 @@ func (a *app) target(ctx context.Context, o clientOptions, t engine.Timing) (tar
 	if err != nil {
 		return target{}, err
 	}
-	secret, err := secretOf(a.env, "--client-secret", o.secretEnv, o.secretFile)
+	secret, err := a.secretOf("--client-secret", o.secretEnv, o.secretFile)
 	if err != nil {
 		return target{}, err
 	}
@@ -44,33 +42,55 @@ func (a *app) target(ctx context.Context, o clientOptions, t engine.Timing) (tar
 	if err != nil {
 		return target{}, err
 	}
+	behaviour := preset.Behaviour()
+	resolve := func(tokenURL string) (provider.Endpoint, *oauth.Client, error) {
+		if tokenURL != "" {
+			if err := oauth.ValidateTokenURL(tokenURL); err != nil {
+				return provider.Endpoint{}, nil, usagef("%v", err)
+			}
+		}
+		e, err := preset.Resolve(provider.Settings{
+			TokenURL: tokenURL, ClientID: o.clientID, Auth: o.auth, HasSecret: !secret.IsZero(), HasKey: key != nil,
+			Body: o.body, Scope: o.scope, Params: params,
+		})
+		if err != nil {
+			return e, nil, usagef("%v", err)
+		}
+		client, err := a.client(e, secret, key, t, behaviour)
+		return e, client, err
+	}
+	found := target{
+		preset: named(preset, o), title: titleOf(preset, o), behaviour: behaviour,
+		refreshEnv: preset.Env.Refresh, accessEnv: preset.Env.Access, shadows: preset.Env.ShadowedBy,
+	}
 	if o.issuer != "" {
-		if o.tokenURL, err = a.discover(ctx, o.issuer, t); err != nil {
+		found.discovery = &discovery{client: func(tokenURL string) (grant.Refresher, error) {
+			_, client, err := resolve(tokenURL)
+			return client, err
+		}}
+		if found.discovery.find, err = a.discoverer(o.issuer, t); err != nil {
 			return target{}, err
 		}
 	}
-	if o.tokenURL != "" {
-		if err := oauth.ValidateTokenURL(o.tokenURL); err != nil {
-			return target{}, usagef("token url: %v", err)
-		}
-	}
-	endpoint, err := preset.Resolve(provider.Settings{
-		TokenURL: o.tokenURL, ClientID: o.clientID, Auth: o.auth, HasSecret: !secret.IsZero(), HasKey: key != nil,
-		Body: o.body, Scope: o.scope, Params: params,
-	})
-	if err != nil {
-		return target{}, usagef("%v", err)
-	}
-	behaviour := preset.Behaviour()
-	client, err := a.client(endpoint, secret, key, t, behaviour)
+	// Every setting is checked now. The issuer stands in for the endpoint that it
+	// is going to name.
+	endpoint, client, err := resolve(or(o.tokenURL, o.issuer))
 	if err != nil {
 		return target{}, err
 	}
-	return target{
-		preset: named(preset, o),
-		name:   endpoint.Provider, title: titleOf(preset, o), behaviour: behaviour, bind: endpoint.Bind(), refresher: client,
-		refreshEnv: preset.Env.Refresh, accessEnv: preset.Env.Access, shadows: preset.Env.ShadowedBy,
-	}, nil
+	found.name, found.bind, found.refresher = endpoint.Provider, endpoint.Bind(), client
+	if found.discovery != nil {
+		found.bind.TokenURL, found.refresher = "", nil
+	}
+	return found, nil
+}
+
+// or returns the first of two texts that says something.
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
 }
 
 func named(p provider.Preset, o clientOptions) string {
@@ -109,7 +129,7 @@ func (a *app) client(e provider.Endpoint, secret grant.Secret, key *oauth.Signin
 
 // signingKey reads the private key of private_key_jwt; nil when none is given.
 func (a *app) signingKey(o clientOptions) (*oauth.SigningKey, error) {
-	text, err := secretOf(a.env, "--client-key", o.keyEnv, o.keyFile)
+	text, err := a.secretOf("--client-key", o.keyEnv, o.keyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -124,20 +144,4 @@ func (a *app) signingKey(o clientOptions) (*oauth.SigningKey, error) {
 		return nil, usagef("client key: %v", err)
 	}
 	return key, nil
-}
-
-// discover finds the token endpoint of an issuer.
-func (a *app) discover(ctx context.Context, issuer string, t engine.Timing) (string, error) {
-	if err := oauth.ValidateTokenURL(issuer); err != nil {
-		return "", usagef("--issuer: %v", err)
-	}
-	m, err := oauth.Discover(ctx, issuer, oauth.DiscoverConfig{ConnectTimeout: t.Connect, RequestTimeout: t.Request, UserAgent: userAgent})
-	if err != nil {
-		if ctx.Err() != nil {
-			return "", ctx.Err()
-		}
-		return "", &codedError{code: exitUnreachable, err: fmt.Errorf("finding the token endpoint of the issuer: %w", err),
-			hint: "or name it yourself with --token-url"}
-	}
-	return m.TokenEndpoint, nil
 }

@@ -125,7 +125,7 @@ func shown(s string) string {
 // shownPath is a path as a message may name it. People must be told which path
 // is wrong, however long it is, unless it is a secret that took a path's place.
 func shownPath(path string) string {
-	if opaque(path) || hasTokenPrefix(path, 4) {
+	if opaque(path) || looksLikeToken(path) {
 		return "the path (it is not repeated here, because it looks like a secret)"
 	}
 	return path

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"evergrant/internal/engine"
@@ -18,6 +19,13 @@ type session struct {
 	store    grant.Store
 	engine   *engine.Engine
 	provider target
+	kept     kept // of a record that the store did not take
+}
+
+// kept is where a record is that the store did not take.
+type kept struct {
+	block bool   // on standard error, as a rescue block
+	path  string // on this machine's disk; "": it is not
 }
 
 // connect opens the place and builds the engine for one grant. t may be a
@@ -27,6 +35,11 @@ func (a *app) connect(id grant.ID, p place, t target, singleWriter bool) (*sessi
 	if err != nil {
 		return nil, err
 	}
+	return a.session(id, p, st, t, singleWriter)
+}
+
+// session builds the engine for one grant of an opened store.
+func (a *app) session(id grant.ID, p place, st grant.Store, t target, singleWriter bool) (*session, error) {
 	s := &session{id: id, place: p, store: st, provider: t}
 	label := a.env.label()
 	cfg := engine.Config{
@@ -44,8 +57,13 @@ func (a *app) connect(id grant.ID, p place, t target, singleWriter bool) (*sessi
 		cfg.HolderGone, cfg.HolderAlive = holder.Gone, holder.Alive
 	}
 	if p.location.Keeps() {
-		cfg.Spill, cfg.Marks, cfg.Rescue = p.spill, p.marks, a.rescuer(p)
+		cfg.Spill, cfg.Marks = p.spill, p.marks
+		cfg.Rescue = func(c grant.Credential) (err error) {
+			s.kept, err = a.lastResort(p, c)
+			return err
+		}
 	}
+	var err error
 	if s.engine, err = engine.New(cfg); err != nil {
 		return nil, err
 	}
@@ -57,21 +75,26 @@ func (a *app) timing(p place) engine.Timing {
 	return engine.DefaultTiming(p.location.SameHost()).Scale(a.speedUp)
 }
 
-// rescuer prints the copy of last resort: a sealed block that any log can
-// carry, or, on a local store without a key, where the spilled file lies.
-func (a *app) rescuer(p place) func(grant.Credential) error {
-	return func(c grant.Credential) error {
-		if !p.codec.Sealed() {
-			a.console.notef("the record of grant %s is kept in %s until the store takes it", c.Grant, p.spill.Path(c.Grant, c.Writer))
-			return nil
+// lastResort prints the copy of last resort: a sealed block that any log can carry,
+// or, on a local store without a key, where the spilled file lies, once it is
+// certain that it does. Neither is left out by -q.
+func (a *app) lastResort(p place, c grant.Credential) (k kept, err error) {
+	path, absent := p.spill.Kept(c.Grant, c.Writer)
+	k.path = path
+	if !p.codec.Sealed() {
+		if absent != nil {
+			return k, fmt.Errorf("there is no sealing key for one, and no copy on this machine: %w", absent)
 		}
-		block, err := p.codec.Rescue(c)
-		if err != nil {
-			return fmt.Errorf("making the rescue block: %w", err)
-		}
-		_, err = fmt.Fprintf(a.console, "evergrant: the store does not take the record of grant %s; this sealed block is it, keep it:\n%s\n", c.Grant, trimNewlines(block))
-		return err
+		_, err = fmt.Fprintf(a.console, "evergrant: the record of grant %s is kept in %s until the store takes it\n", c.Grant, oneLine(path))
+		return k, err
 	}
+	block, err := p.codec.Rescue(c)
+	if err != nil {
+		return k, fmt.Errorf("making the rescue block: %w", err)
+	}
+	_, err = fmt.Fprintf(a.console, "evergrant: the store does not take the record of grant %s; this sealed block is it, keep it:\n%s\n", c.Grant, trimNewlines(block))
+	k.block = err == nil
+	return k, err
 }
 
 // errNothingKept answers for store none:, which promises nothing.
@@ -87,14 +110,29 @@ func (nothing) Remove(context.Context, grant.ID, string) error             { ret
 func (nothing) Mark(context.Context, grant.ID) (grant.Mark, error)         { return grant.Mark{}, nil }
 func (nothing) SetMark(context.Context, grant.ID, grant.Mark) error        { return nil }
 
-// because puts the reason of a cancelled context in the place of the bare
-// "context canceled", which says nothing to anybody.
+// because says why a call ended early in the words of a person: by a signal, or
+// because its time was over. What an error means stays what it is: a token that
+// is in doubt is in doubt, whatever ended the waiting. Only an error that means
+// nothing else becomes that reason.
 func because(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
 		return err
 	}
-	return fmt.Errorf("ended without a result: %w", context.Cause(ctx))
+	cause := context.Cause(ctx)
+	if code, _ := classify(err); code == exitOther {
+		return fmt.Errorf("ended without a result: %w", cause)
+	}
+	return &reworded{err, strings.ReplaceAll(err.Error(), ctx.Err().Error(), cause.Error())}
 }
+
+// reworded is an error with another text.
+type reworded struct {
+	error
+	text string
+}
+
+func (r *reworded) Error() string { return r.text }
+func (r *reworded) Unwrap() error { return r.error }
 
 // within bounds a context by --timeout.
 func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {

@@ -2,8 +2,10 @@
 package sink
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"evergrant/internal/grant"
@@ -26,8 +28,8 @@ type Deps struct {
 	Mask *workflow.Masker
 }
 
-// Sink is an opened sink with the URL that names it in reports. Sink URLs hold
-// no secret.
+// Sink is an opened sink with the URL that names it in reports and errors. A sink
+// URL has no place for a secret, so what looks like one is taken out of it.
 type Sink struct {
 	URL string
 	grant.Sink
@@ -41,10 +43,26 @@ func Open(url string, d Deps) (Sink, error) {
 		return Sink{}, fmt.Errorf("a sink is written scheme:rest, and this one has no colon; there are %s", Schemes)
 	}
 	s, err := open(scheme, rest, d)
-	if err != nil {
-		return Sink{}, fmt.Errorf("sink %s: %w", url, err)
+	switch {
+	case errors.Is(err, errNoSink) && len(scheme) > longestEcho:
+		return Sink{}, fmt.Errorf("a sink of a kind that does not exist; there are %s", Schemes)
+	case err != nil:
+		return Sink{}, fmt.Errorf("sink %s: %w", scheme, err)
 	}
-	return Sink{url, s}, nil
+	return Sink{redact(url), s}, nil
+}
+
+// errNoSink: the scheme means nothing.
+var errNoSink = errors.New("there is no such sink")
+
+// longestEcho bounds what is repeated of a word that means nothing here: it may
+// be a secret in the wrong place.
+const longestEcho = 20
+
+// redact takes user name and password out of whatever in a text is written like
+// a web address.
+func redact(url string) string {
+	return regexp.MustCompile(`//[^/\s]*@`).ReplaceAllString(url, "//…@")
 }
 
 func open(scheme, rest string, d Deps) (grant.Sink, error) {
@@ -69,7 +87,7 @@ func open(scheme, rest string, d Deps) (grant.Sink, error) {
 	case "ghsecret", "claude-file":
 		return nil, fmt.Errorf("not built yet in this version; there are %s", Schemes)
 	}
-	return nil, fmt.Errorf("there is no such sink; there are %s", Schemes)
+	return nil, fmt.Errorf("%w; there are %s", errNoSink, Schemes)
 }
 
 func cutLast(s, sep string) (before, after string, ok bool) {

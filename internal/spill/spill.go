@@ -119,12 +119,29 @@ func (f *Folder) Ready(_ context.Context, id grant.ID) error {
 
 func (f *Folder) try() error {
 	path := filepath.Join(f.dir, probe)
-	err := os.WriteFile(path, make([]byte, probeSize), 0o600)
+	w, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return unwritable(err)
+	}
+	_, err = w.Write(make([]byte, probeSize))
+	if cerr := w.Close(); err == nil {
+		err = cerr
+	}
 	// Another process may be trying at the same time, and take it away first.
-	if rerr := os.Remove(path); err == nil && rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+	if rerr := os.Remove(path); err == nil && !errors.Is(rerr, fs.ErrNotExist) {
 		err = rerr
 	}
-	return err
+	return unwritable(err)
+}
+
+func unwritable(err error) error {
+	if err == nil {
+		return nil
+	}
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return fmt.Errorf("nothing can be written there: %w", err)
 }
 
 // Kept proves that the record of that writer is here and whole, and returns its

@@ -1,0 +1,40 @@
+package git
+
+import "strings"
+
+// What the tests of pure parts need of the package's inside.
+
+// Outcome is a push's outcome by name.
+func Outcome(stdout, stderr string, code int, ref string) (outcome, reason string) {
+	p, reason := judge(answer{stdout: []byte(stdout), stderr: stderr, code: code, started: true}, ref)
+	return [...]string{"unknown", "done", "stale", "locked", "refused", "unsent"}[p], reason
+}
+
+// Cause is what is told of git's errors.
+func Cause(r Remote, c Credential, stderr string) string {
+	p := program{remote: r, env: configuration(r, c)}
+	return p.cause(stderr, errLong).Error()
+}
+
+// Environment is what git gets, by name.
+func Environment(r Remote, c Credential, get func(string) string, ssh string) map[string]string {
+	env := append(environment(r, get, []string{"/opt/git/bin"}), sshEnvironment(ssh)...)
+	all := make(map[string]string)
+	for _, v := range append(env, configuration(r, c)...) {
+		name, value, _ := strings.Cut(v, "=")
+		all[name] = value
+	}
+	return all
+}
+
+// NextObject reads one entry of git cat-file --batch.
+func NextObject(b []byte, kind string) (id, content, rest []byte, ok bool) {
+	o, rest, ok := nextObject(b, kind)
+	return []byte(o.id), o.content, rest, ok
+}
+
+var (
+	RefName      = refName
+	ParseRefName = parseRefName
+	Clean        = clean
+)

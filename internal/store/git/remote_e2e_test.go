@@ -1,0 +1,452 @@
+//go:build e2e
+
+package git_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"evergrant/internal/grant"
+	"evergrant/internal/grant/granttest"
+	"evergrant/internal/record"
+	"evergrant/internal/store/git"
+)
+
+const ownRef = "refs/evergrant/acme+main"
+
+// later is c as the next Swap would write it.
+func later(c grant.Credential, writer string) grant.Credential {
+	c = c.Clone()
+	c.Generation++
+	c.Writer = writer
+	return c
+}
+
+func create(t *testing.T, s *git.Store) (grant.Credential, grant.Version) {
+	t.Helper()
+	c := granttest.Credential(acme)
+	v, err := s.Swap(t.Context(), acme, "", c)
+	must(t, err)
+	return c, v
+}
+
+// says expects an error of a kind that names the thing to do, on one line.
+func says(t *testing.T, err, kind error, text string) {
+	t.Helper()
+	if !errors.Is(err, kind) || !strings.Contains(err.Error(), text) || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), token) {
+		t.Errorf("error %v, want %v with %q", err, kind, text)
+	}
+}
+
+// unknown expects an error that promises nothing.
+func unknown(t *testing.T, err error) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, definite := range []error{grant.ErrConflict, grant.ErrNotWritten, grant.ErrTooLarge, grant.ErrUnreadable, grant.ErrNotFound} {
+		if errors.Is(err, definite) {
+			t.Errorf("%v is definite: %v", err, definite)
+		}
+	}
+}
+
+// Whatever is in the ref and was not written by evergrant with the key and for
+// this repository is unreadable, and nothing may write over it.
+func TestForeignContent(t *testing.T) {
+	t.Parallel()
+	dir := bare(t, filepath.Join(t.TempDir(), "store.git"))
+	key, codec := newKey(t)
+	recipient, err := record.Recipient(key)
+	must(t, err)
+	stranger, err := record.NewCodec(grant.Secret{}, recipient)
+	must(t, err)
+	_, other := newKey(t)
+	plain, err := record.NewCodec(grant.Secret{})
+	must(t, err)
+	encode := func(c *record.Codec, err error) string {
+		must(t, err)
+		b, err := c.Encode(granttest.Credential(acme))
+		must(t, err)
+		return string(b)
+	}
+	blob := func(text string) string {
+		path := filepath.Join(t.TempDir(), "blob")
+		must(t, os.WriteFile(path, []byte(text), 0o600))
+		return sh(t, dir, "hash-object", "-w", path)
+	}
+	commit := func(name, text string) string {
+		sh(t, dir, "update-index", "--add", "--cacheinfo", "100644,"+blob(text)+","+name)
+		defer sh(t, dir, "read-tree", "--empty")
+		return sh(t, dir, "commit-tree", "-m", "x", sh(t, dir, "write-tree"))
+	}
+	main := sh(t, dir, "rev-parse", "refs/heads/main")
+	sh(t, dir, "tag", "-a", "-m", "x", "v1", main)
+	s := open(t, git.Config{Remote: remote(t, dir), Codec: codec})
+	for name, tt := range map[string]struct{ oid, says string }{
+		"a commit of a project":  {main, "evergrant did not write"},
+		"a tag":                  {sh(t, dir, "rev-parse", "v1"), "evergrant did not write"},
+		"a blob":                 {blob("x"), "evergrant did not write"},
+		"another file":           {commit("README", "x"), "evergrant did not write"},
+		"an endless record":      {commit("record.json", strings.Repeat("x", 3<<20)), "evergrant did not write"},
+		"a record that is large": {commit("record.json", strings.Repeat("x", git.MaxRecord+1)), "evergrant did not write"},
+		"no JSON":                {commit("record.json", "x"), "not one whole JSON object"},
+		"not sealed":             {commit("record.json", encode(plain, nil)), "not sealed"},
+		"sealed by a stranger":   {commit("record.json", encode(stranger, nil)), "nothing proves who wrote it"},
+		"of another repository":  {commit("record.json", encode(codec.Authenticated("forge.example/acme/fork"))), "?was="},
+		"of another key":         {commit("record.json", encode(other.Authenticated(remote(t, dir).Place()))), "sealed to another key"},
+	} {
+		sh(t, dir, "update-ref", ownRef, tt.oid)
+		_, _, err := s.Load(t.Context(), acme)
+		says(t, err, grant.ErrUnreadable, tt.says)
+		if errors.Is(err, grant.ErrNotFound) {
+			t.Errorf("%s: taken for absent", name)
+		}
+		_, err = s.Swap(t.Context(), acme, "", granttest.Credential(acme))
+		says(t, err, grant.ErrConflict, "")
+		if now := sh(t, dir, "rev-parse", ownRef); now != tt.oid {
+			t.Errorf("%s was written over", name)
+		}
+	}
+	// The same record is readable where the move is told, and for another grant it is not.
+	sh(t, dir, "update-ref", ownRef, commit("record.json", encode(codec.Authenticated("forge.example/acme/fork"))))
+	moved := open(t, git.Config{Remote: remote(t, dir), Codec: codec, Former: []git.Remote{remote(t, "git@forge.example:acme/fork.git")}})
+	c, v, err := moved.Load(t.Context(), acme)
+	must(t, err)
+	_, err = moved.Swap(t.Context(), acme, v, later(c, "after the move"))
+	must(t, err)
+	_, _, err = s.Load(t.Context(), acme)
+	must(t, err)
+	sh(t, dir, "update-ref", "refs/evergrant/acme+other", sh(t, dir, "rev-parse", ownRef))
+	_, _, err = s.Load(t.Context(), "acme/other")
+	says(t, err, grant.ErrUnreadable, `belongs to grant "acme/main"`)
+}
+
+func TestRolledBackOrDeleted(t *testing.T) {
+	t.Parallel()
+	dir := bare(t, filepath.Join(t.TempDir(), "store.git"))
+	_, codec := newKey(t)
+	now := time.Now()
+	s := open(t, git.Config{Remote: remote(t, dir), Codec: codec, Now: func() time.Time { return now }})
+	c, first := create(t, s)
+	v, err := s.Swap(t.Context(), acme, first, later(c, "w2"))
+	must(t, err)
+	sh(t, dir, "update-ref", ownRef, string(first))
+	_, _, err = s.Load(t.Context(), acme)
+	unknown(t, err) // a moment later it may be a copy that lags
+	now = now.Add(time.Minute)
+	_, _, err = s.Load(t.Context(), acme)
+	says(t, err, grant.ErrUnreadable, "rolled it back")
+	// A Swap on what was rolled back writes nothing.
+	_, err = s.Swap(t.Context(), acme, v, later(c, "w3"))
+	says(t, err, grant.ErrConflict, "")
+	sh(t, dir, "update-ref", "-d", ownRef)
+	_, _, err = s.Load(t.Context(), acme)
+	says(t, err, grant.ErrNotFound, "")
+	_, err = s.Swap(t.Context(), acme, v, later(c, "w3"))
+	says(t, err, grant.ErrConflict, "")
+}
+
+// However often a record changes, its commit has no history, and nothing else
+// in the repository has moved.
+func TestNoHistory(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"sha1", "sha256"} {
+		dir := bare(t, filepath.Join(t.TempDir(), "store.git"), "--object-format="+format)
+		before := sh(t, dir, "for-each-ref")
+		_, codec := newKey(t)
+		s := open(t, git.Config{Remote: remote(t, dir), Codec: codec})
+		c, v := create(t, s)
+		for i := range 3 {
+			c = later(c, fmt.Sprint("w", i))
+			var err error
+			v, err = s.Swap(t.Context(), acme, v, c)
+			must(t, err)
+		}
+		got, gotV, err := open(t, git.Config{Remote: remote(t, dir), Codec: codec}).Load(t.Context(), acme)
+		if d := granttest.Diff(got, c); err != nil || gotV != v || d != "" {
+			t.Errorf("%s: %v, version %s, want %s; %s", format, err, gotV, v, d)
+		}
+		if n := sh(t, dir, "rev-list", "--count", ownRef); n != "1" {
+			t.Errorf("%s: the record has a history of %s commits", format, n)
+		}
+		if who := sh(t, dir, "log", "-1", "--format=%an/%cn/%s", ownRef); !strings.HasPrefix(who, "evergrant/evergrant/") || !strings.Contains(who, "[skip ci]") {
+			t.Errorf("%s: the commit is %q", format, who)
+		}
+		if after := sh(t, dir, "for-each-ref"); !strings.HasPrefix(after, string(v)) || !strings.HasSuffix(after, before) {
+			t.Errorf("%s: refs were\n%s\nand are\n%s", format, before, after)
+		}
+		sh(t, dir, "fsck", "--strict", "--no-dangling")
+	}
+}
+
+// hook makes the remote decide about each push by a shell script.
+func hook(t *testing.T, dir, script string) {
+	t.Helper()
+	must(t, os.WriteFile(filepath.Join(dir, "hooks", "pre-receive"), []byte("#!/bin/sh\n"+script+"\n"), 0o700))
+}
+
+func TestPolicies(t *testing.T) {
+	t.Parallel()
+	_, codec := newKey(t)
+	at := func(ref string) (string, *git.Store) {
+		dir := bare(t, filepath.Join(t.TempDir(), "store.git"))
+		return dir, open(t, git.Config{Remote: remote(t, dir), Codec: codec, Ref: ref})
+	}
+	t.Run("every ref is refused", func(t *testing.T) {
+		t.Parallel()
+		dir, s := at("")
+		hook(t, dir, "exit 1")
+		_, err := s.Swap(t.Context(), acme, "", granttest.Credential(acme))
+		says(t, err, grant.ErrNotWritten, "refs/heads/evergrant/acme+main (pre-receive hook declined)")
+		says(t, err, grant.ErrNotWritten, "name another ref")
+	})
+	t.Run("a fallback stays", func(t *testing.T) {
+		t.Parallel()
+		dir, s := at("")
+		hook(t, dir, "grep -q refs/heads/")
+		c, v := create(t, s)
+		must(t, os.Remove(filepath.Join(dir, "hooks", "pre-receive")))
+		// The rule has gone; the record stays where it is.
+		_, err := s.Swap(t.Context(), acme, "", later(c, "w2"))
+		says(t, err, grant.ErrConflict, "")
+		_, err = s.Swap(t.Context(), acme, v, later(c, "w3"))
+		must(t, err)
+		if refs := sh(t, dir, "for-each-ref", "--format=%(refname)"); refs != "refs/heads/evergrant/acme+main\nrefs/heads/main" {
+			t.Errorf("refs are %q", refs)
+		}
+	})
+	for name, when := range map[string]string{"before": "pre-receive", "after": "post-receive"} {
+		t.Run("killed "+name+" it has written", func(t *testing.T) {
+			t.Parallel()
+			dir, s := at("")
+			c, v := create(t, s)
+			killer := filepath.Join(dir, "hooks", when)
+			must(t, os.WriteFile(killer, []byte("#!/bin/sh\nkill -9 $PPID\n"), 0o700))
+			_, err := s.Swap(t.Context(), acme, v, later(c, "mine"))
+			unknown(t, err)
+			must(t, os.Remove(killer))
+			_, err = s.Swap(t.Context(), acme, v, later(c, "mine"))
+			if written := errors.Is(err, grant.ErrConflict); written != (name == "after") || !written && err != nil {
+				t.Errorf("repeated: %v", err)
+			}
+			got, _, err := s.Load(t.Context(), acme)
+			if must(t, err); got.Writer != "mine" {
+				t.Errorf("the record is by %q", got.Writer)
+			}
+		})
+	}
+	t.Run("two records", func(t *testing.T) {
+		t.Parallel()
+		dir, s := at("")
+		_, v := create(t, s)
+		sh(t, dir, "update-ref", "refs/heads/evergrant/acme+main", string(v))
+		_, _, err := s.Load(t.Context(), acme)
+		says(t, err, grant.ErrUnreadable, "both of its refs")
+	})
+	t.Run("a protected branch", func(t *testing.T) {
+		t.Parallel()
+		dir, s := at("refs/heads/state/")
+		c, v := create(t, s)
+		sh(t, dir, "config", "receive.denyNonFastForwards", "true")
+		_, err := s.Swap(t.Context(), acme, v, later(c, "w2"))
+		says(t, err, grant.ErrNotWritten, "refs/heads/state/acme+main (non-fast-forward); allow forced updates")
+	})
+	t.Run("hidden from pushes", func(t *testing.T) {
+		t.Parallel()
+		dir, s := at(ownRef)
+		c, v := create(t, s)
+		sh(t, dir, "config", "receive.hideRefs", "refs/evergrant")
+		_, err := s.Swap(t.Context(), acme, v, later(c, "w2"))
+		says(t, err, grant.ErrConflict, "")
+		_, err = s.Swap(t.Context(), acme, v, later(c, "w2"))
+		says(t, err, grant.ErrNotWritten, "receive.hideRefs")
+	})
+	t.Run("a lock left behind", func(t *testing.T) {
+		t.Parallel()
+		dir, s := at("")
+		c, v := create(t, s)
+		lock := filepath.Join(dir, ownRef+".lock")
+		must(t, os.WriteFile(lock, nil, 0o600))
+		_, err := s.Swap(t.Context(), acme, v, later(c, "w2"))
+		says(t, err, grant.ErrNotWritten, "a lock file was left behind")
+		must(t, os.Remove(lock))
+		_, err = s.Swap(t.Context(), acme, v, later(c, "w2"))
+		must(t, err)
+	})
+	t.Run("one ref for one grant", func(t *testing.T) {
+		t.Parallel()
+		_, s := at("refs/heads/state")
+		create(t, s)
+		_, _, err := s.Load(t.Context(), "acme/other")
+		says(t, err, grant.ErrUnreadable, `belongs to grant "acme/main"`)
+		for id, err := range s.List(t.Context()) {
+			if must(t, err); id != acme {
+				t.Errorf("List gave %q", id)
+			}
+		}
+	})
+}
+
+func TestNoRemote(t *testing.T) {
+	t.Parallel()
+	_, codec := newKey(t)
+	s := open(t, git.Config{Remote: remote(t, filepath.Join(t.TempDir(), "none.git")), Codec: codec})
+	_, _, err := s.Load(t.Context(), acme)
+	unknown(t, err)
+	_, err = s.Swap(t.Context(), acme, "", granttest.Credential(acme))
+	says(t, err, grant.ErrNotWritten, "git init --bare")
+}
+
+func TestHTTP(t *testing.T) {
+	t.Parallel()
+	_, codec := newKey(t)
+	at := func(t *testing.T, c git.Credential) (*forge, *git.Store) {
+		dir := bare(t, filepath.Join(t.TempDir(), "store.git"))
+		f := newForge(t, filepath.Dir(dir))
+		return f, open(t, git.Config{Remote: remote(t, f.URL+"/store.git"), Codec: codec, Credential: c, Timeout: 20 * time.Second})
+	}
+	for name, c := range map[string]git.Credential{"no token": {}, "wrong token": {User: "x-access-token", Password: grant.NewSecret("wrong")}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, s := at(t, c)
+			_, _, err := s.Load(t.Context(), acme)
+			unknown(t, err)
+			_, err = s.Swap(t.Context(), acme, "", granttest.Credential(acme))
+			says(t, err, grant.ErrNotWritten, "--git-token-env")
+		})
+	}
+	t.Run("a token that may only read", func(t *testing.T) {
+		t.Parallel()
+		f, s := at(t, credential())
+		c, v := create(t, s)
+		f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if strings.Contains(r.URL.String(), "git-receive-pack") {
+				http.Error(w, "denied", http.StatusForbidden)
+				return
+			}
+			authenticate(w, r, next)
+		})
+		_, _, err := s.Load(t.Context(), acme)
+		must(t, err)
+		_, err = s.Swap(t.Context(), acme, v, later(c, "w2"))
+		says(t, err, grant.ErrNotWritten, "contents: write")
+		_, err = s.Swap(t.Context(), "acme/new", "", granttest.Credential("acme/new"))
+		says(t, err, grant.ErrNotWritten, "contents: write")
+	})
+	t.Run("moved", func(t *testing.T) {
+		t.Parallel()
+		f, s := at(t, credential())
+		var elsewhere atomic.Int64
+		f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if strings.HasPrefix(r.URL.Path, "/elsewhere") {
+				elsewhere.Add(1)
+			}
+			http.Redirect(w, r, "/elsewhere"+r.URL.String(), http.StatusMovedPermanently)
+		})
+		_, err := s.Swap(t.Context(), acme, "", granttest.Credential(acme))
+		says(t, err, grant.ErrNotWritten, "?was=")
+		if elsewhere.Load() > 0 {
+			t.Error("a redirect was followed, with the token")
+		}
+	})
+	t.Run("the reply is lost", func(t *testing.T) {
+		t.Parallel()
+		f, s := at(t, credential())
+		c, v := create(t, s)
+		f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "git-receive-pack") {
+				authenticate(&mute{header: http.Header{}}, r, next)
+				panic(http.ErrAbortHandler)
+			}
+			authenticate(w, r, next)
+		})
+		mine := later(c, "mine")
+		_, err := s.Swap(t.Context(), acme, v, mine)
+		unknown(t, err)
+		f.wrap.Store(nil)
+		_, err = s.Swap(t.Context(), acme, v, mine)
+		says(t, err, grant.ErrConflict, "")
+		got, _, err := s.Load(t.Context(), acme)
+		if must(t, err); got.Writer != "mine" {
+			t.Errorf("the record is by %q", got.Writer)
+		}
+	})
+	t.Run("the request is lost", func(t *testing.T) {
+		t.Parallel()
+		f, s := at(t, credential())
+		c, v := create(t, s)
+		f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "git-receive-pack") {
+				panic(http.ErrAbortHandler)
+			}
+			authenticate(w, r, next)
+		})
+		mine := later(c, "mine")
+		_, err := s.Swap(t.Context(), acme, v, mine)
+		unknown(t, err)
+		f.wrap.Store(nil)
+		_, err = s.Swap(t.Context(), acme, v, mine)
+		must(t, err)
+	})
+	t.Run("nobody listens", func(t *testing.T) {
+		t.Parallel()
+		f, s := at(t, credential())
+		c, v := create(t, s)
+		f.Close()
+		_, _, err := s.Load(t.Context(), acme)
+		unknown(t, err)
+		_, err = s.Swap(t.Context(), acme, v, later(c, "w2"))
+		unknown(t, err) // an outage: trying again is right
+		_, err = s.Swap(t.Context(), "acme/new", "", granttest.Credential("acme/new"))
+		unknown(t, err)
+	})
+	t.Run("a hung forge and a caller who gives up", func(t *testing.T) {
+		t.Parallel()
+		f, s := at(t, credential())
+		c, v := create(t, s)
+		asked, cancel := context.WithCancel(t.Context())
+		release := make(chan struct{})
+		f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "git-receive-pack") {
+				cancel()
+				<-release
+			}
+			authenticate(w, r, next)
+		})
+		_, err := s.Swap(asked, acme, v, later(c, "w2"))
+		close(release)
+		unknown(t, err)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%v, want the caller's cancellation", err)
+		}
+	})
+	t.Run("a poll costs one question", func(t *testing.T) {
+		t.Parallel()
+		f, s := at(t, credential())
+		create(t, s)
+		before := f.requests.Load()
+		for range 3 {
+			_, _, err := s.Load(t.Context(), acme)
+			must(t, err)
+		}
+		if n := f.requests.Load() - before; n > 6 {
+			t.Errorf("three Loads of an unchanged record took %d requests, want two each", n)
+		}
+	})
+}
+
+// mute swallows a reply.
+type mute struct{ header http.Header }
+
+func (m *mute) Header() http.Header         { return m.header }
+func (m *mute) Write(p []byte) (int, error) { return len(p), nil }
+func (m *mute) WriteHeader(int)             {}
