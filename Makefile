@@ -6,7 +6,7 @@ export CGO_ENABLED ?= 0
 BIN := $(CURDIR)/bin/evergrant
 
 build: ## the static binary, as it is released
-	go build -trimpath -buildvcs=false -ldflags='-s -w' -o $(BIN) ./cmd/evergrant
+	go build -tags nethttpomithttp2 -trimpath -buildvcs=false -ldflags='-s -w' -o $(BIN) ./cmd/evergrant
 
 demo: build ## the whole story on this machine in seconds: no account, no network
 	$(BIN) demo

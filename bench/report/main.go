@@ -79,7 +79,7 @@ func (s *session) report(ctx context.Context) (err error) {
 func (s *session) scale(ctx context.Context) ([]figure.Figure, error) {
 	evergrant, scale, out := filepath.Join(s.work, "evergrant"), filepath.Join(s.work, "scale"), filepath.Join(s.work, "scale.jsonl")
 	for path, pkg := range map[string]string{evergrant: "./cmd/evergrant", scale: "./bench/scale"} {
-		if _, err := s.output(ctx, []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, pkg); err != nil {
+		if _, err := s.output(ctx, []string{"CGO_ENABLED=0"}, "go", "build", "-tags", "nethttpomithttp2", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, pkg); err != nil {
 			return nil, err
 		}
 	}

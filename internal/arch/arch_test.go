@@ -206,7 +206,7 @@ const maxBinary = 10 << 20
 func TestBinarySize(t *testing.T) {
 	t.Parallel()
 	out := filepath.Join(t.TempDir(), "evergrant")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, "./cmd/evergrant")
+	cmd := exec.Command("go", "build", "-tags", "nethttpomithttp2", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, "./cmd/evergrant")
 	cmd.Dir = root(t)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if b, err := cmd.CombinedOutput(); err != nil {
