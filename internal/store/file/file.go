@@ -37,10 +37,10 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -66,6 +66,9 @@ const (
 	// killed. The lock says so already; the age protects a Swap that lost its
 	// lock file to somebody's rm.
 	staleTemp = 10 * time.Minute
+	// sweepOneIn is how many Swaps share the cost of looking for such files,
+	// which grows with the number of grants in the folder.
+	sweepOneIn = 32
 )
 
 // Options of [Open].
@@ -84,8 +87,7 @@ type Store struct {
 	shared bool
 	// seen: the folder has been there. From then on its absence is a failure,
 	// such as a volume that went away, and nothing makes another in its place.
-	seen  atomic.Bool
-	swept sync.Map // grant.ID → struct{}: left-over temporary files were looked for
+	seen atomic.Bool
 }
 
 // Open returns the store in dir and changes nothing: a folder that is not there
@@ -174,7 +176,7 @@ func (s *Store) Swap(ctx context.Context, id grant.ID, old grant.Version, next g
 // replace does the work of Swap; the caller holds the lock. It seals after it
 // has compared: of many who want the same version, only one has to.
 func (s *Store) replace(path string, old grant.Version, next grant.Credential) (grant.Version, error) {
-	if _, done := s.swept.LoadOrStore(next.Grant, struct{}{}); !done {
+	if rand.IntN(sweepOneIn) == 0 {
 		s.sweep(filepath.Base(path))
 	}
 	current, err := s.read(path)
