@@ -49,12 +49,12 @@ func traced(t *testing.T, w *watch, script string) rig.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	home := t.TempDir()
-	binary := filepath.Join(home, "stand-in")
-	if err := os.WriteFile(binary, []byte("#!"+shell+"\nexit 0\n"), 0o700); err != nil {
+	// One that exists: what a test writes may be busy when it is run.
+	binary, err := exec.LookPath("true")
+	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := rig.NewBox(t.Context(), filepath.Join(home, "box"), binary, rig.NewCanary())
+	b, err := rig.NewBox(t.Context(), filepath.Join(t.TempDir(), "box"), binary, rig.NewCanary())
 	if err != nil {
 		t.Fatal(err)
 	}
