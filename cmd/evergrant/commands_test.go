@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,9 +49,9 @@ func checkOutput(ts *testscript.TestScript, args []string, code int, stdout, std
 	w := worldOf(ts)
 	handsOut := args[0] == "token" || slices.Contains(args, "stdout:")
 	switch {
-	case w.holds(stderr, slices.Concat(w.refresh, w.secrets)), w.holds(withoutMasks(stderr), w.all()):
+	case w.holds(stderr, w.unshared()), w.holds(withoutMasks(stderr), w.all()):
 		ts.Fatalf("a secret on standard error")
-	case w.holds(stdout, slices.Concat(w.refresh, w.secrets)), !handsOut && w.holds(stdout, w.all()):
+	case w.holds(stdout, w.unshared()), !handsOut && w.holds(stdout, w.all()):
 		ts.Fatalf("a secret on standard output")
 	case slices.Contains(args, "--json"):
 		checkJSON(ts, args, code, stdout)
@@ -183,7 +184,9 @@ func cmdUnfed(ts *testscript.TestScript, neg bool, args []string) {
 	in, feed, err := os.Pipe()
 	ts.Check(err)
 	defer feed.Close()
-	cmd := exec.Command(program(ts), args[2:]...)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program(ts), args[2:]...)
 	var stdout, stderr bytes.Buffer
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = settings(ts), in, &stdout, &stderr
 	ts.Check(cmd.Start())
@@ -251,8 +254,8 @@ func cmdBreaks(ts *testscript.TestScript, neg bool, args []string) {
 	want, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	cmd := exec.Command(program(ts), args[2:]...)
-	var stderr bytes.Buffer
-	cmd.Env, cmd.Stderr = settings(ts), &stderr
+	var stdout, stderr bytes.Buffer
+	cmd.Env, cmd.Stdout, cmd.Stderr = settings(ts), &stdout, &stderr
 	before := len(w.srv.Ledger().Presentations)
 	ts.Check(cmd.Start())
 	w.until(ts, "the exchange", func() bool { return len(w.srv.Ledger().Presentations) > before })
@@ -267,8 +270,11 @@ func cmdBreaks(ts *testscript.TestScript, neg bool, args []string) {
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != want {
 		ts.Fatalf("%v, want code %d\n%s", err, want, &stderr)
 	}
-	if w.holds(stderr.String(), w.all()) {
-		ts.Fatalf("a secret on standard error")
+	if w.holds(stdout.String()+stderr.String(), w.all()) {
+		ts.Fatalf("a secret on standard output or error")
+	}
+	if slices.Contains(args, "--json") {
+		checkJSON(ts, args[2:], want, stdout.String())
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), stderr.Bytes(), 0o600))
 }

@@ -143,6 +143,13 @@ func (w *world) all() []string {
 	return slices.Concat(w.refresh, w.access, w.secrets)
 }
 
+// unshared are the secrets that no sink is given.
+func (w *world) unshared() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Concat(w.refresh, w.secrets)
+}
+
 // holds looks for secrets in a text, also in pieces: a prefix long enough to be
 // no accident counts.
 func (w *world) holds(text string, secrets []string) bool {

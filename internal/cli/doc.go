@@ -8,8 +8,10 @@
 // line each, prefixed "evergrant: ". Errors are lower-case and say what is
 // wrong and where; a second line, "evergrant: hint: …", says what to do. A wait
 // of more than a moment says what is waited for. -v adds the reasons of each
-// step, -q leaves only errors. Colours appear on a terminal only, and never
-// with NO_COLOR. Nothing asks a question: there is often nobody to answer.
+// step, -q leaves only errors, and the place of a record that is not in the store.
+// With --json a failure is told on standard output as well. Colours appear on a
+// terminal only, and never with NO_COLOR. Nothing asks a question: there is often
+// nobody to answer.
 //
 // # Secrets
 //
@@ -22,6 +24,7 @@
 //
 // SIGINT, SIGTERM and SIGHUP cancel what waits, and never end a save: between
 // the first byte of a request and the saved record the process only notes
-// them, however often they come. A closed pipe is an error of the write that
-// met it, not the end of the process.
+// them, however often they come. What ended the waiting does not change what an
+// error means: a token in doubt is in doubt. A closed pipe is an error of the
+// write that met it, not the end of the process.
 package cli

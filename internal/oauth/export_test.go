@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"evergrant/internal/grant"
@@ -38,4 +39,10 @@ func Settle(c *Client, status int, h http.Header, body string, whole bool, prese
 		a.cut = errors.New("cut")
 	}
 	return c.settle(a)
+}
+
+// ParseMetadata reads a discovery document that was fetched from address, as
+// Discover does after the first look at it.
+func ParseMetadata(body []byte, issuer string, address *url.URL) (Metadata, error) {
+	return parseMetadata(body, issuer, address)
 }
