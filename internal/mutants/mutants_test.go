@@ -24,7 +24,9 @@ type mutant struct {
 	Kill struct{ Package, Test, Args string }
 }
 
-// TestMutants builds each mutant by the go command's overlay, so that the tree
+// TestMutants holds that a mutant that hangs its test is killed by the limit.
+//
+// It builds each mutant by the go command's overlay, so that the tree
 // itself is never touched.
 func TestMutants(t *testing.T) {
 	root, err := filepath.Abs("..")
@@ -72,7 +74,7 @@ func (m mutant) run(t *testing.T, root string) {
 	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"test", "-overlay", overlayFile, "-vet=off", "-count=1", "-run", m.Kill.Test, "./" + m.Kill.Package},
+	args := append([]string{"test", "-overlay", overlayFile, "-vet=off", "-count=1", "-timeout", "100s", "-run", m.Kill.Test, "./" + m.Kill.Package},
 		strings.Fields(m.Kill.Args)...)
 	cmd := exec.Command("go", args...)
 	cmd.Dir = root
