@@ -20,6 +20,7 @@ const (
 	roleServed    = "served"
 	roleBare      = "bare"
 	roleDurable   = "bare with fsyncs"
+	roleTrusted   = "bare with fsyncs and evergrant's trust"
 	rolePython    = "python"
 	roleCurl      = "curl"
 	roleNode      = "node"
@@ -30,6 +31,7 @@ type contender struct {
 	role, name string
 	argv       []string
 	env        []string
+	trust      []string // environment that says which certificates it reads
 	seed       []string // further environment of the first run
 	requests   int      // token requests that one run makes
 	runs       []run
@@ -83,19 +85,27 @@ func (b *bench) contenders(scheme string, syncs int) ([]*contender, error) {
 		{role: roleEvergrant, name: "evergrant refresh --force", argv: evergrant(scheme+"/forced", "--force"), seed: seed, requests: 1},
 		{role: roleServed, name: "evergrant, life enough left", argv: evergrant(scheme+"/served", "--min-ttl", "1m"), seed: seed},
 	}
-	for _, v := range []struct {
-		role, name string
-		syncs      int
-	}{
-		{roleBare, "bare Go: POST, write", 0},
-		{roleDurable, fmt.Sprintf("bare Go: POST, %d fsyncs", syncs), syncs},
-	} {
-		file := filepath.Join(b.dir, fmt.Sprintf("bare-%s-%d", scheme, v.syncs))
+	bare := []*contender{
+		{role: roleBare, name: "bare Go: POST, write", argv: []string{"0"}},
+		{role: roleDurable, name: fmt.Sprintf("bare Go: POST, %d fsyncs", syncs), argv: []string{fmt.Sprint(syncs)}},
+	}
+	if scheme == "https" {
+		// crypto/x509 reads a folder of certificates besides the bundle, which
+		// evergrant does only when the bundle does not suffice.
+		empty := filepath.Join(b.dir, "no-certificates")
+		if err := os.MkdirAll(empty, 0o700); err != nil {
+			return nil, err
+		}
+		bare = append(bare, &contender{role: roleTrusted, name: "the same, bundle only", argv: []string{fmt.Sprint(syncs)}, trust: []string{"SSL_CERT_DIR=" + empty}})
+	}
+	for i, c := range bare {
+		file := filepath.Join(b.dir, fmt.Sprintf("bare-%s-%d", scheme, i))
 		if err := os.WriteFile(file, []byte("first"), 0o600); err != nil {
 			return nil, err
 		}
-		list = append(list, &contender{role: v.role, name: v.name, argv: []string{b.bare, url, file, fmt.Sprint(v.syncs)}, requests: 1})
+		c.argv, c.requests = []string{b.bare, url, file, c.argv[0]}, 1
 	}
+	list = append(list, bare...)
 	for _, c := range []*contender{
 		{role: rolePython, name: "Python urllib, inline", argv: []string{"python3", "-c", pythonSource}},
 		{role: roleCurl, name: "curl | jq", argv: []string{"sh", "-c", curlSource}},
@@ -107,7 +117,7 @@ func (b *bench) contenders(scheme string, syncs int) ([]*contender, error) {
 		}
 	}
 	for _, c := range list {
-		c.env = env
+		c.env = slices.Concat(env, c.trust)
 	}
 	return list, nil
 }

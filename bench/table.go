@@ -68,38 +68,55 @@ func printGoals(contenders []*contender) {
 	for _, c := range contenders {
 		by[c.role] = c
 	}
-	fmt.Printf("  %-44s %30s\n", "", "wall ratio: median (p10 to p90)")
-	for _, g := range []goal{
-		{"evergrant within 1.5 x of bare Go with fsyncs", roleEvergrant, roleDurable, 1.5, true},
-		{"Python at least 3 x evergrant", rolePython, roleEvergrant, 3, false},
-		{"Node at least 10 x evergrant", roleNode, roleEvergrant, 10, false},
-		{"no goal: curl and jq over evergrant", roleCurl, roleEvergrant, 0, false},
-		{"no goal: evergrant over bare Go unsynced", roleEvergrant, roleBare, 0, false},
-	} {
+	fmt.Printf("  %-50s %30s\n", "", "wall ratio: median (p10 to p90)")
+	for _, g := range goals() {
 		over, base := by[g.over], by[g.base]
+		if base == nil && g.base == roleTrusted {
+			continue // over HTTP nobody reads certificates
+		}
 		if over == nil || base == nil {
-			fmt.Printf("  %-46s %28s\n", g.text, "not measured")
+			fmt.Printf("  %-52s %28s\n", g.text, "not measured")
 			continue
 		}
 		wall := func(r run) time.Duration { return r.wall }
 		ratios := sample.Ratios(over.column(wall), base.column(wall))
-		median := sample.Quantile(ratios, 0.5)
-		fmt.Printf("  %-46s %8.2f (%.2f to %.2f)%s\n", g.text, median,
-			sample.Quantile(ratios, 0.1), sample.Quantile(ratios, 0.9), g.verdict(median))
+		low, median, high := sample.Quantile(ratios, 0.1), sample.Quantile(ratios, 0.5), sample.Quantile(ratios, 0.9)
+		fmt.Printf("  %-52s %8.2f (%.2f to %.2f)%s\n", g.text, median, low, high, g.verdict(low, median, high))
 	}
 	if wire := by[roleEvergrant].column(func(r run) time.Duration { return r.wire }); len(wire) > 0 {
-		median := sample.Millis(sample.Quantile(wire, 0.5))
+		at := func(q float64) float64 { return sample.Millis(sample.Quantile(wire, q)) }
 		g := goal{limit: 15, atMost: true}
-		fmt.Printf("  %-46s %8.2f ms%s\n", "evergrant on the wire within 15 ms of its start", median, g.verdict(median))
+		fmt.Printf("  %-52s %8.2f ms (%.2f to %.2f)%s\n", "evergrant on the wire within 15 ms of its start", at(0.5), at(0.1), at(0.9), g.verdict(at(0.1), at(0.5), at(0.9)))
 	}
 }
 
-func (g goal) verdict(median float64) string {
+func goals() []goal {
+	return []goal{
+		{"evergrant within 1.5 x of bare Go with fsyncs", roleEvergrant, roleDurable, 1.5, true},
+		{"evergrant within 1.5 x of the same, bundle only", roleEvergrant, roleTrusted, 1.5, true},
+		{"Python at least 3 x evergrant", rolePython, roleEvergrant, 3, false},
+		{"Node at least 10 x evergrant", roleNode, roleEvergrant, 10, false},
+		{"no goal: curl and jq over evergrant", roleCurl, roleEvergrant, 0, false},
+		{"no goal: evergrant over bare Go unsynced", roleEvergrant, roleBare, 0, false},
+		{"no goal: bare Go over the same, bundle only", roleDurable, roleTrusted, 0, false},
+	}
+}
+
+// verdict says whether a goal was met by nine runs of ten, by the median only,
+// or missed.
+func (g goal) verdict(low, median, high float64) string {
+	within := func(v float64) bool { return g.atMost == (v <= g.limit) || v == g.limit }
+	worst := low
+	if g.atMost {
+		worst = high
+	}
 	switch {
 	case g.limit == 0:
 		return ""
-	case g.atMost == (median <= g.limit):
+	case within(worst):
 		return "  met"
+	case within(median):
+		return "  met by the median only"
 	}
 	return "  MISSED"
 }

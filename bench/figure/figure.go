@@ -13,6 +13,15 @@ import (
 	"evergrant/bench/sample"
 )
 
+// Names of figures that the page speaks about.
+const (
+	Load     = "Load"
+	Swap     = "Swap"
+	SlowSwap = "Swap, the slowest 1 in 32"
+	Open     = "one sealed record opened"
+	Status   = "evergrant status, whole process"
+)
+
 // Figure is one measured thing, by the order of its values.
 type Figure struct {
 	Group  string  // which table it belongs to

@@ -4,9 +4,11 @@
 // engine's own benchmarks and bench/scale, with their goals and spread. Nothing
 // in the page is typed by hand.
 //
-//	go run ./bench/report [-n ROUNDS] [-dir FOLDER] [-out FILE]
+//	go run ./bench/report [-n ROUNDS] [-dir FOLDER] [-out FILE] [-anyway]
 //
-// It runs at the root of the source tree, for about five minutes. A goal that
+// It runs at the root of the source tree, for about five minutes, and not on a
+// machine whose load is above 2, unless -anyway is given; the page tells the
+// load. A goal that
 // is missed is printed in the page and is no failure; a measurement whose
 // output is not understood is one.
 package main
@@ -20,6 +22,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +36,7 @@ type session struct {
 	rounds   int
 	dir, out string
 	work     string
+	anyway   bool
 }
 
 func main() {
@@ -40,6 +44,7 @@ func main() {
 	flag.IntVar(&s.rounds, "n", 60, "rounds of bench/run")
 	flag.StringVar(&s.dir, "dir", os.TempDir(), "folder for the stores: its file system is measured")
 	flag.StringVar(&s.out, "out", "docs/performance.md", "the page")
+	flag.BoolVar(&s.anyway, "anyway", false, "measure although the machine is busy")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -54,7 +59,14 @@ func (s *session) report(ctx context.Context) (err error) {
 		return err
 	}
 	defer os.RemoveAll(s.work)
-	p := page{command: fmt.Sprintf("go run ./bench/report -n %d", s.rounds), day: time.Now().UTC().Format(time.DateOnly)}
+	load, err := machineLoad()
+	if err != nil {
+		return err
+	}
+	if err := quiet(load); err != nil && !s.anyway {
+		return err
+	}
+	p := page{command: s.command(), load: [2]float64{load}, day: time.Now().UTC().Format(time.DateOnly)}
 	text, err := s.output(ctx, []string{fmt.Sprintf("BENCH_N=%d", s.rounds), "BENCH_DIR=" + s.dir}, "bash", "bench/run")
 	if err != nil {
 		return err
@@ -72,7 +84,48 @@ func (s *session) report(ctx context.Context) (err error) {
 	if p.scale, err = s.scale(ctx); err != nil {
 		return err
 	}
+	if p.load[1], err = machineLoad(); err != nil {
+		return err
+	}
 	return os.WriteFile(s.out, []byte(p.markdown()), 0o644)
+}
+
+// command is how the page came to be, without the places on this machine.
+func (s *session) command() string {
+	text := fmt.Sprintf("go run ./bench/report -n %d", s.rounds)
+	if s.anyway {
+		text += " -anyway"
+	}
+	return text
+}
+
+// busy is the load above which figures say more about the machine than about
+// the programs: two others that compute all the time.
+const busy = 2.0
+
+func quiet(load float64) error {
+	if load > busy {
+		return fmt.Errorf("the machine's load is %.2f, above %.0f: wait until it is quiet, or give -anyway", load, busy)
+	}
+	return nil
+}
+
+// machineLoad is the average over the last minute (proc_loadavg(5)).
+func machineLoad() (float64, error) {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0, err
+	}
+	return parseLoad(string(text))
+}
+
+func parseLoad(text string) (float64, error) {
+	first, _, _ := strings.Cut(text, " ")
+	n, err := strconv.ParseFloat(first, 64)
+	if err != nil {
+		return 0, fmt.Errorf("/proc/loadavg: %w", err)
+	}
+	return n, nil
 }
 
 // scale builds what bench/scale needs, as it is released, and runs it.

@@ -51,8 +51,8 @@ func newGrammar() grammar {
 	return grammar{
 		title:     regexp.MustCompile(`^loopback (\S+), (\d+) rounds, whole process, ms$`),
 		contender: regexp.MustCompile(`^  (\S.*?) +` + strings.Repeat(number+` +`, 6) + `(` + number + `|none)$`),
-		ratio:     regexp.MustCompile(`^  (\S.*?) +` + number + ` \(` + number + ` to ` + number + `\)(?:  (met|MISSED))?$`),
-		wire:      regexp.MustCompile(`^  (\S.*?) +` + number + ` ms(?:  (met|MISSED))?$`),
+		ratio:     regexp.MustCompile(`^  (\S.*?) +` + number + ` \(` + number + ` to ` + number + `\)(?:  (met|met by the median only|MISSED))?$`),
+		wire:      regexp.MustCompile(`^  (\S.*?) +` + number + ` ms \(` + number + ` to ` + number + `\)(?:  (met|met by the median only|MISSED))?$`),
 		fact:      regexp.MustCompile(`^(machine|kernel|tools|evergrant|trust) +(.+)$`),
 		more:      regexp.MustCompile(`^ {11}(\S.*)$`),
 		durable:   regexp.MustCompile(`^one durable write of .*, (\d+) rounds, ms: +median +p90 +max$`),
@@ -123,7 +123,7 @@ func (s *section) take(g grammar, line string) bool {
 		return true
 	}
 	if m := g.wire.FindStringSubmatch(line); m != nil {
-		s.goals = append(s.goals, goal{m[1], m[2] + " ms", "", m[3]})
+		s.goals = append(s.goals, goal{m[1], m[2] + " ms", m[3] + " to " + m[4], m[5]})
 		return true
 	}
 	text, ok := strings.CutSuffix(strings.TrimSpace(line), "not measured")

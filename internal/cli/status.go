@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"text/tabwriter"
 	"time"
 
@@ -128,20 +131,40 @@ func (a *app) lookAll(ctx context.Context, st grant.Store, p place) ([]grantStat
 	if !ok {
 		return nil, usagef("this store cannot list its grants; name one")
 	}
-	all := []grantStatus{}
+	ids := []grant.ID{}
 	for id, err := range lister.List(ctx) {
 		if err != nil {
 			return nil, &codedError{code: exitStore, err: fmt.Errorf("listing the store: %w", err)}
 		}
-		one, err := a.look(ctx, st, p, id)
-		if errors.Is(err, grant.ErrNotFound) { // removed since the store was listed
+		ids = append(ids, id)
+	}
+	// Opening a sealed record is work for the processor, two curve
+	// multiplications for each: all cores share it.
+	found, errs := make([]grantStatus, len(ids)), make([]error, len(ids))
+	var next atomic.Int64
+	var failed atomic.Bool
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(ids)) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(ids) && !failed.Load(); i = int(next.Add(1)) - 1 {
+				found[i], errs[i] = a.look(ctx, st, p, ids[i])
+				if errs[i] != nil && !errors.Is(errs[i], grant.ErrNotFound) {
+					failed.Store(true)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	all := []grantStatus{}
+	for i, id := range ids {
+		if errors.Is(errs[i], grant.ErrNotFound) { // removed since the store was listed
 			continue
 		}
-		if err != nil {
-			return nil, fmt.Errorf("grant %s: %w", id, err)
+		if errs[i] != nil {
+			return nil, fmt.Errorf("grant %s: %w", id, errs[i])
 		}
-		one.Events = nil
-		all = append(all, one)
+		found[i].Events = nil
+		all = append(all, found[i])
 	}
 	slices.SortFunc(all, func(x, y grantStatus) int { return strings.Compare(string(x.Grant), string(y.Grant)) })
 	return all, nil

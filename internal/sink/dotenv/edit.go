@@ -75,18 +75,25 @@ func valueEnd(text string, from int) (end, next int) {
 	lead := eol - len(strings.TrimLeft(rest[:eol], " \t"))
 	if lead < eol && strings.IndexByte(`"'`+"`", rest[lead]) >= 0 {
 		if close := closing(rest, lead); close >= 0 {
-			end := from + close + 1
+			end, next := from+close+1, len(text)
 			if n := strings.IndexByte(text[end:], '\n'); n >= 0 {
-				return end, end + n + 1
+				next = end + n + 1
 			}
-			return end, len(text)
+			return end + tailEnd(text[end:next]), next
 		}
 	}
-	value := strings.TrimRight(rest[:eol], "\r\n")
-	if n := strings.Index(value, " #"); n >= 0 {
-		value = value[:n]
+	return from + tailEnd(rest[:eol]), from + eol
+}
+
+// tailEnd returns where the value ends in the rest of its line: before a comment
+// or blanks. Text behind a closing quote is part of the value: left there, it
+// would stick to a bare one that replaces the quoted.
+func tailEnd(rest string) int {
+	rest = strings.TrimRight(rest, "\r\n")
+	if n := strings.Index(rest, " #"); n >= 0 {
+		rest = rest[:n]
 	}
-	return from + len(strings.TrimRight(value, " \t")), from + eol
+	return len(strings.TrimRight(rest, " \t"))
 }
 
 // closing finds the quote that ends the one at position at; -1 if none does.
