@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -45,12 +46,9 @@ func (h *harness) disks(ctx context.Context) error {
 				if between {
 					when = "between lease and save"
 				}
-				t := newTally("disk", fmt.Sprintf("%s is %s %s", what, how.name, when), "strict")
+				t := h.newTally("disk", fmt.Sprintf("%s is %s %s", what, how.name, when), "strict")
 				do := func(int) error { return h.disk(ctx, t, how, both, between) }
-				if err := h.times(n, do); err != nil {
-					return fmt.Errorf("%s: %w", t.Name, err)
-				}
-				if err := h.close(t); err != nil {
+				if err := h.closeAfter(t, h.times(n, do)); err != nil {
 					return err
 				}
 			}
@@ -67,7 +65,9 @@ func (h *harness) times(n int, do func(i int) error) error {
 	for i := range n {
 		slots <- struct{}{}
 		go func() {
-			errs[i] = do(i)
+			if errs[i] = h.enough(); errs[i] == nil {
+				errs[i] = do(i)
+			}
 			<-slots
 			done <- struct{}{}
 		}()
@@ -88,7 +88,8 @@ func (h *harness) disk(ctx context.Context, t *tally, how breakage, both, betwee
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, disk.Close()) }()
+	// What is on the disk is searched before it goes.
+	defer func() { err = errors.Join(err, b.box.Search(), disk.Close()) }()
 	b.box.Store = filepath.Join(disk.Dir, "store")
 	if both {
 		b.box.State = filepath.Join(disk.Dir, "state")
@@ -154,46 +155,73 @@ func (h *harness) afterOutage(ctx context.Context, b *bench, t *tally, trial *ri
 	}
 	v, err := trial.Recover(ctx, between)
 	if err == nil {
-		t.add(v, "store outage alone")
+		t.add(v, true, "store outage alone")
 	}
 	return err
 }
 
-// syncs makes fsync(2) fail, as a dying disk does, from the start or from the
-// request on.
+// failingSync is one way in which fsync(2) fails, as on a dying disk.
+type failingSync struct {
+	what  string
+	class string // of the files whose sync fails; "": of all
+	from  string // step
+	code  int
+	met   []point // the syncs that must have failed
+}
+
+func brokenSyncs() []failingSync {
+	spill, spills := point{stepSpill, "spill", "fsync"}, point{stepSpill, "spill folder", "fsync"}
+	record, records := point{stepSave, "record temp", "fsync"}, point{stepAfter, "record folder", "fsync"}
+	return []failingSync{
+		{"every fsync fails with EIO from the start", "", stepStart, exitStore, []point{{stepLease, "record temp", "fsync"}}},
+		{"every fsync fails with EIO from the request on", "", stepReply, exitUnsaved, []point{spill, record}},
+		{"the spill's fsync fails with EIO", spill.Class, stepReply, 0, []point{spill}},
+		{"the spill folder's fsync fails with EIO", spills.Class, stepReply, 0, []point{spills}},
+		{"the record's fsync fails with EIO from the request on", record.Class, stepReply, exitUnsaved, []point{record}},
+		{"the store folder's fsync fails with EIO from the request on", records.Class, stepReply, 0, []point{records}},
+	}
+}
+
+// syncs makes fsync(2) fail.
 func (h *harness) syncs(ctx context.Context, n int) error {
-	for _, from := range []string{stepStart, stepReply} {
-		between := from == stepReply
-		name := "fsync fails with EIO from the start"
-		if between {
-			name = "fsync fails with EIO from the request on, the spill's too"
-		}
-		t := newTally("disk", name, "strict")
-		err := h.times(n, func(int) (err error) {
-			b, err := h.bench(ctx, h.strict)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, b.close()) }()
-			trial, err := rig.NewTrial(ctx, b.box, b.provider)
-			if err != nil {
-				return err
-			}
-			seen, r, err := traced(ctx, trial, failing("fsync", from, syscall.EIO))
-			if err != nil {
-				return err
-			}
-			if len(seen.met) == 0 {
-				t.red("no fsync was met")
-			}
-			return h.afterOutage(ctx, b, t, trial, r, between, true)
-		})
-		if err == nil {
-			err = h.close(t)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+	for _, s := range brokenSyncs() {
+		t := h.newTally("disk", s.what, "strict")
+		if err := h.closeAfter(t, h.times(n, func(int) error { return h.sync(ctx, t, s) })); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (h *harness) sync(ctx context.Context, t *tally, s failingSync) (err error) {
+	b, err := h.bench(ctx, h.strict)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	trial, err := rig.NewTrial(ctx, b.box, b.provider)
+	if err != nil {
+		return err
+	}
+	seen, r, err := traced(ctx, trial, failing("fsync", s.class, s.from, syscall.EIO))
+	if err != nil {
+		return err
+	}
+	for _, p := range s.met {
+		if !slices.Contains(seen.met, p) {
+			t.red("it was never met that %v fails", p)
+		}
+	}
+	between := s.from == stepReply
+	if s.code == 0 {
+		if r.Code != 0 {
+			t.red("want exit 0: %v", r)
+		}
+		v, err := trial.Recover(ctx, true)
+		if err == nil {
+			t.add(v, true, "a failing sync alone")
+		}
+		return err
+	}
+	return h.afterOutage(ctx, b, t, trial, r, between, s.class == "")
 }

@@ -72,6 +72,7 @@ type killer struct {
 	part     string
 	provider string
 	points   []point // in the order of a run
+	strange  []point // between reply and spill, where nothing else may be
 
 	mu    sync.Mutex
 	rows  map[string]*row.Row
@@ -130,12 +131,13 @@ func (k *killer) all(ctx context.Context) error {
 		}
 	}
 	for _, a := range targets {
-		k.row(a.name())
+		k.row(a.name()).MayMiss = !slices.Contains(needed(), a.point)
 	}
-	if err := k.share(ctx, benches, len(targets), func(b *bench, i int) error { return k.aim(ctx, b, targets[i]) }); err != nil {
+	err = k.share(ctx, benches, len(targets), func(b *bench, i int) error { return k.aim(ctx, b, targets[i]) })
+	if err != nil && !errors.Is(err, errEnough) {
 		return err
 	}
-	return k.finish()
+	return errors.Join(k.finish(), err)
 }
 
 func (k *killer) row(name string) *row.Row {
@@ -155,10 +157,12 @@ func (k *killer) finish() error {
 		r := *k.rows[name]
 		if r.Faults == 0 {
 			never = append(never, name)
+			r.Trials, r.Discarded = r.Discarded, 0
 			r.Note = fmt.Sprintf("never hit in %d runs", r.Trials)
 		}
 		rows = append(rows, r)
 	}
+	rows = append(rows, k.studied())
 	if n := len(never); n*5 > len(rows) {
 		rows[0].Broken = append(rows[0].Broken, fmt.Sprintf("%d of %d points were never hit: this shows too little", n, len(rows)))
 	}
@@ -166,7 +170,7 @@ func (k *killer) finish() error {
 	for _, r := range rows {
 		lost += r.Losses
 	}
-	k.say("%s, %s: %d calls, %d of %d aims hit, %d lost", k.part, k.provider, len(k.points), len(rows)-len(never), len(rows), lost)
+	k.say("%s, %s: %d calls, %d of %d aims hit, %d lost", k.part, k.provider, len(k.points), len(k.order)-len(never), len(k.order), lost)
 	for _, name := range never {
 		k.say("  never hit: %s", name)
 	}
@@ -196,6 +200,11 @@ func (k *killer) study(ctx context.Context, b *bench) error {
 			return fmt.Errorf("undisturbed runs are not understood: %d requests, up to step %q, %v", len(seen.sends), seen.step, r)
 		}
 		understood++
+		for _, p := range seen.gap() {
+			if !slices.Contains(unwrittenAt(), p) && !slices.Contains(k.strange, p) {
+				k.strange = append(k.strange, p)
+			}
+		}
 		for _, p := range seen.points {
 			if !slices.Contains(k.points, p) {
 				k.points = append(k.points, p)
@@ -238,27 +247,28 @@ func (k *killer) aim(ctx context.Context, b *bench, a aimed) error {
 
 // strike runs one trial.
 func (k *killer) strike(ctx context.Context, w *row.Row, a aimed, t *rig.Trial) error {
-	w.Trials++
 	seen, r, err := traced(ctx, t, once(a.point, a.with))
-	if err != nil || len(seen.met) == 0 {
-		return err
-	}
-	answers := t.Answers()
-	v, err := t.Recover(ctx, false)
 	if err != nil {
 		return err
 	}
-	k.note(w, a, seen.answered(answers), r, v)
+	sends := seen.answered(t.Answers())
+	kept := slices.ContainsFunc(sends, func(s send) bool { return s.spilled })
+	v, err := t.Recover(ctx, kept)
+	if err != nil {
+		return err
+	}
+	met := len(seen.met) > 0
+	if met {
+		k.note(w, a, sends, r)
+	} else if r.Code != 0 {
+		w.Broken = append(w.Broken, fmt.Sprintf("a run that met no fault: %v", r))
+	}
+	verdictInto(w, v, met, reason(sends, a, k.graced))
+	k.judgeSoFar(*w)
 	return nil
 }
 
-func (k *killer) note(w *row.Row, a aimed, sends []send, r rig.Result, v rig.Verdict) {
-	w.Faults++
-	w.Refreshes += v.Refreshes
-	w.P1Violations += v.P1
-	if v.Broken != "" {
-		w.Broken = append(w.Broken, v.Broken)
-	}
+func (k *killer) note(w *row.Row, a aimed, sends []send, r rig.Result) {
 	for _, s := range sends {
 		if s.first != "" && !strings.HasPrefix(s.first, "spill") && (a.with.Kill || a.Step != stepSpill) {
 			w.Broken = append(w.Broken, "the reply went to a "+s.first+" before it was spilled")
@@ -267,17 +277,11 @@ func (k *killer) note(w *row.Row, a aimed, sends []send, r rig.Result, v rig.Ver
 	if a.with.Kill && r.Code >= 0 {
 		w.Broken = append(w.Broken, fmt.Sprintf("SIGKILL, and exit code %d", r.Code))
 	}
-	if !v.Lost {
-		row.Add(&w.RecoveredBy, v.By)
-		return
-	}
-	w.Losses++
-	row.Add(&w.LossReasons, reason(sends, a.with.Kill, k.graced))
 }
 
-// reason says why a grant was lost, by the requests that were answered with
-// tokens.
-func reason(answered []send, killed, graced bool) string {
+// reason says why a grant was lost that met a fault, by the requests that were
+// answered with tokens.
+func reason(answered []send, a aimed, graced bool) string {
 	has := func(f func(send) bool) bool { return slices.ContainsFunc(answered, f) }
 	switch {
 	case graced:
@@ -286,8 +290,10 @@ func reason(answered []send, killed, graced bool) string {
 		return row.Written
 	case has(func(s send) bool { return !s.heard }):
 		return row.Unheard
-	case killed && len(answered) > 0:
+	case a.with.Kill && len(answered) > 0 && slices.Contains(unwrittenAt(), a.point):
 		return row.Unwritten
+	case a.with.Kill && len(answered) > 0:
+		return "the reply was read, and the process was killed at " + a.point.String() + ", where it should have been written"
 	}
 	return "the reply was read, and the process lived on and did not keep it"
 }

@@ -34,17 +34,18 @@ func (h *harness) leaks(ctx context.Context) error {
 	said := h.said
 	h.mu.Unlock()
 	h.canary.Look("the harness's own output", said)
-	found, places, texts, size := h.canary.Leaks()
-	r := row.Row{Part: "leaks", Name: "output, errors, arguments, state folders and stores of every part", Store: "file", Provider: "all",
-		Trials: texts, Leaks: found, Note: fmt.Sprintf("%.1f MiB searched, plain, hex and base64", float64(size)/(1<<20))}
-	if found > 0 {
-		r.Note += "; found in " + strings.Join(places, ", ")
+	f := h.canary.Found()
+	r := row.Row{Part: "leaks", Name: "output, errors, arguments, state folders, stores and sinks of every part", Store: "file", Provider: "all",
+		Texts: f.Texts, Leaks: f.Leaks, Note: fmt.Sprintf("%.1f MiB searched for whole tokens and for any %d characters of one in a row, plain, hex and base64, in %s",
+			float64(f.Bytes)/(1<<20), rig.PieceLen, strings.Join(f.Searched, ", "))}
+	if f.Leaks > 0 {
+		r.Note += "; found in " + strings.Join(f.Places, ", ")
 	}
 	p := row.Row{Part: "leaks", Name: "planted on purpose, and found", Store: "file", Provider: "all", Trials: planted, Faults: planted - len(missed)}
 	for _, m := range missed {
 		p.Broken = append(p.Broken, "a planted leak was not found: "+m)
 	}
-	h.say("leaks: %d in %d texts; %d of %d planted ones found", found, texts, p.Faults, planted)
+	h.say("leaks: %d in %d texts; %d of %d planted ones found", f.Leaks, f.Texts, p.Faults, planted)
 	return h.keep(r, p)
 }
 
@@ -89,6 +90,8 @@ func (h *harness) plant(ctx context.Context) (planted int, missed []string, err 
 	check("in a sentence", "refresh of "+token+" failed")
 	check("in JSON", string(quoted))
 	check("cut to its beginning", token[:40])
+	check("the last part of it", token[len(token)-rig.PieceLen:])
+	check("a part from its middle, in hexadecimal", hex.EncodeToString([]byte(token[len(token)-2*rig.PieceLen:len(token)-rig.PieceLen])))
 	check("in hexadecimal", hex.EncodeToString([]byte(token)))
 	for i := range 3 {
 		check(fmt.Sprintf("in base64, moved by %d", i), base64.URLEncoding.EncodeToString([]byte(strings.Repeat("x", i)+token)))
@@ -98,13 +101,16 @@ func (h *harness) plant(ctx context.Context) (planted int, missed []string, err 
 	if err := os.WriteFile(filepath.Join(box.Store, "planted.txt"), text, 0o600); err != nil {
 		return 0, nil, err
 	}
-	before, _, _, _ := c.Leaks()
+	if err := os.WriteFile(sink, []byte(token+token), 0o600); err != nil {
+		return 0, nil, err
+	}
+	before := c.Found().Leaks
 	if err := box.Search(); err != nil {
 		return 0, nil, err
 	}
-	planted++
-	if after, _, _, _ := c.Leaks(); after != before+1 {
-		missed = append(missed, "in a file of the store's folder")
+	planted += 2
+	if after := c.Found().Leaks; after != before+2 {
+		missed = append(missed, "in a file of the store's folder, or more than the token in a sink")
 	}
 	return planted, missed, nil
 }

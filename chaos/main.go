@@ -47,11 +47,12 @@ type harness struct {
 	mu     sync.Mutex
 	said   []byte // everything that was said, to be searched too
 	broken []string
+	shown  map[string]bool // the same
 	names  atomic.Uint64
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	h := &harness{canary: rig.NewCanary(), out: stdout}
+	h := &harness{canary: rig.NewCanary(), out: stdout, shown: map[string]bool{}}
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.BoolVar(&h.short, "short", false, "the form of every day, in under three minutes")
@@ -74,7 +75,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := h.parts(ctx, strings.Split(*parts, ",")); err != nil {
+	if err := h.parts(ctx, strings.Split(*parts, ",")); err != nil && !errors.Is(err, errEnough) {
 		fmt.Fprintf(stderr, "chaos: %v (seed %d)\n", err, *seed)
 		return 1
 	}
@@ -93,6 +94,7 @@ func allParts() []part {
 		{"signals", (*harness).signals},
 		{"disk", (*harness).disks},
 		{"race", (*harness).races},
+		{"rolling", (*harness).rollingStarts},
 		{"leaks", (*harness).leaks},
 	}
 }
@@ -154,16 +156,58 @@ func (h *harness) say(format string, args ...any) {
 	_, _ = io.WriteString(h.out, line)
 }
 
+// enough is how many promises may fail to hold before the run ends: what
+// follows would say the same again.
+const enough = 40
+
+var errEnough = fmt.Errorf("%d promises did not hold: that is enough to know", enough)
+
+// red says at once that a promise did not hold; the same one once only.
+func (h *harness) red(part, provider, name, violation string) {
+	line := fmt.Sprintf("%s, %s, %s: %s", part, provider, name, violation)
+	h.mu.Lock()
+	known := h.shown[line]
+	if !known {
+		h.shown[line], h.broken = true, append(h.broken, line)
+	}
+	h.mu.Unlock()
+	if !known {
+		h.say("RED  %s", line)
+	}
+}
+
+// judgeSoFar says what a row breaks that is not complete yet.
+func (h *harness) judgeSoFar(r row.Row) {
+	r.Texts = max(r.Texts, 1) // what has not been tried and met yet may still be
+	h.judgeRow(r)
+}
+
+// judgeRow says what a row breaks.
+func (h *harness) judgeRow(r row.Row) {
+	for _, v := range r.Violations() {
+		h.red(r.Part, r.Provider, r.Name, v)
+	}
+}
+
+// enough is errEnough once there is no point in going on.
+func (h *harness) enough() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.broken) < enough {
+		return nil
+	}
+	return errEnough
+}
+
 // keep writes rows to the file and judges them.
 func (h *harness) keep(rows ...row.Row) error {
 	for _, r := range rows {
-		for _, v := range r.Violations() {
-			h.mu.Lock()
-			h.broken = append(h.broken, fmt.Sprintf("%s, %s, %s: %s", r.Part, r.Provider, r.Name, v))
-			h.mu.Unlock()
-		}
+		h.judgeRow(r)
 	}
-	return row.Append(h.rows, rows...)
+	if err := row.Append(h.rows, rows...); err != nil {
+		return err
+	}
+	return h.enough()
 }
 
 // bench is one machine and one provider: what a worker needs.
@@ -234,7 +278,7 @@ func (h *harness) share(ctx context.Context, benches []*bench, n int, do func(b 
 	for _, b := range benches {
 		all.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				if err := do(b, i); err != nil {
+				if err := errors.Join(do(b, i), h.enough()); err != nil {
 					cancel(err)
 				}
 			}
@@ -254,42 +298,46 @@ func (h *harness) share(ctx context.Context, benches []*bench, n int, do func(b 
 
 // tally adds verdicts to one row. It is safe for concurrent use.
 type tally struct {
+	h  *harness
 	mu sync.Mutex
 	row.Row
-	graced bool
 }
 
-func newTally(part, name, provider string) *tally {
-	return &tally{Row: row.Row{Part: part, Name: name, Store: "file", Provider: provider}, graced: strings.HasPrefix(provider, "grace")}
+func (h *harness) newTally(part, name, provider string) *tally {
+	return &tally{h: h, Row: row.Row{Part: part, Name: name, Store: "file", Provider: provider}}
 }
 
-// add notes one trial in which the fault was met; why is the reason should the
-// grant be lost.
-func (t *tally) add(v rig.Verdict, why string) {
+// add notes one trial. Every try is judged; only one that met its fault is a
+// trial. why is the reason should the grant be lost, which without a fault is
+// none.
+func (t *tally) add(v rig.Verdict, met bool, why string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.Trials++
-	t.Faults++
-	t.Refreshes += v.Refreshes
-	t.P1Violations += v.P1
+	verdictInto(&t.Row, v, met, why)
+	t.h.judgeSoFar(t.Row)
+}
+
+// verdictInto adds to a row what became of one grant.
+func verdictInto(r *row.Row, v rig.Verdict, met bool, why string) {
+	if met {
+		r.Trials++
+		r.Faults++
+		r.Refreshes += v.Refreshes
+	} else {
+		r.Discarded++
+		why = "no fault was met"
+	}
+	r.P1Violations += v.P1
 	if v.Broken != "" {
-		t.Broken = append(t.Broken, v.Broken)
+		r.Broken = append(r.Broken, v.Broken)
 	}
-	if !v.Lost {
-		if v.By != "" {
-			row.Add(&t.RecoveredBy, v.By)
-		}
-		return
+	switch {
+	case v.Lost:
+		r.Losses++
+		row.Add(&r.LossReasons, why)
+	case met && v.By != "":
+		row.Add(&r.RecoveredBy, v.By)
 	}
-	t.Losses++
-	row.Add(&t.LossReasons, why)
-}
-
-// missed takes back that the trial just added met its fault.
-func (t *tally) missed() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.Faults--
 }
 
 // red notes a promise that did not hold.
@@ -297,6 +345,16 @@ func (t *tally) red(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.Broken = append(t.Broken, fmt.Sprintf(format, args...))
+	t.h.judgeSoFar(t.Row)
+}
+
+// closeAfter closes a row whose trials ended with err; a run that stops because
+// it has found enough keeps what it has.
+func (h *harness) closeAfter(t *tally, err error) error {
+	if err != nil && !errors.Is(err, errEnough) {
+		return fmt.Errorf("%s: %w", t.Name, err)
+	}
+	return errors.Join(err, h.close(t))
 }
 
 func (h *harness) close(t *tally) error {

@@ -20,16 +20,32 @@ import (
 // races starts crowds on one store.
 func (h *harness) races(ctx context.Context) error {
 	sizes := []struct{ processes, rounds int }{{2, 50}, {8, 25}, {64, 10}, {256, 3}}
-	duration, every := 10*time.Minute, 150*time.Millisecond
 	if h.short {
-		sizes, duration = []struct{ processes, rounds int }{{2, 5}, {8, 3}, {64, 1}}, 15*time.Second
+		sizes = []struct{ processes, rounds int }{{2, 5}, {8, 3}, {64, 1}}
 	}
 	for _, s := range sizes {
 		if err := h.crowd(ctx, s.processes, s.rounds); err != nil {
 			return err
 		}
 	}
-	return h.rolling(ctx, duration, every)
+	return nil
+}
+
+// counted is what a race did, by the ledger and by what was delivered.
+type counted struct {
+	rig.Counts
+	deliveries int // processes that ended well with a token that is valid
+}
+
+func (c *counted) add(other counted) {
+	c.Requests += other.Requests
+	c.Answers += other.Answers
+	c.Generations += other.Generations
+	c.deliveries += other.deliveries
+}
+
+func (c counted) String() string {
+	return fmt.Sprintf("counted: %d deliveries, %d requests, %d answers with tokens, %d generations", c.deliveries, c.Requests, c.Answers, c.Generations)
 }
 
 // crowd lets processes ask for a new token at once, round after round.
@@ -43,8 +59,10 @@ func (h *harness) crowd(ctx context.Context, processes, rounds int) (err error) 
 	if err != nil {
 		return err
 	}
-	t := newTally("race", fmt.Sprintf("%d processes at once ask for a new token", processes), b.provider.Name)
-	for range rounds {
+	t := h.newTally("race", fmt.Sprintf("%d processes at once ask for a new token", processes), b.provider.Name)
+	var total counted
+	done := 0
+	for ; done < rounds && h.enough() == nil; done++ {
 		if err := trial.Mark(ctx); err != nil {
 			return err
 		}
@@ -52,151 +70,115 @@ func (h *harness) crowd(ctx context.Context, processes, rounds int) (err error) 
 		if err := b.provider.SetFaults(slow); err != nil {
 			return err
 		}
-		if err := h.round(ctx, b, t, trial, processes); err != nil {
+		c, err := h.round(ctx, b, t, trial, processes)
+		if err != nil {
 			return err
 		}
+		total.add(c)
 	}
-	f, _ := b.provider.Standing(trial.Family)
-	if !f.Alive {
-		t.Losses++
-		t.LossReasons = map[string]int{"a race alone": 1}
+	t.Note = fmt.Sprintf("%d rounds; %v", done, total)
+	return h.raced(ctx, t, trial, total)
+}
+
+// raced ends a race: the grant lives on, and the ledger says what it took.
+func (h *harness) raced(ctx context.Context, t *tally, trial *rig.Trial, c counted) error {
+	repeats := trial.Repeats()
+	v, err := trial.Recover(ctx, true)
+	if err != nil {
+		return err
 	}
-	t.Refreshes, t.P1Violations = len(f.Refreshes), trial.Repeats()
-	t.Note = fmt.Sprintf("%d rounds, %d generations with one request each, %d deliveries", rounds, len(f.Refreshes)-1, rounds*processes)
+	t.mu.Lock()
+	t.P1Violations = repeats
+	v.P1, v.By = 0, "" // the repeats hold them; nobody brought anything back
+	trials := t.Trials // the processes
+	verdictInto(&t.Row, v, true, "a race alone")
+	t.Trials, t.Faults = trials, trials
+	t.mu.Unlock()
+	if c.Requests != c.Generations || c.Answers != c.Generations {
+		t.red("each generation is to be fetched once; %v", c)
+	}
+	h.say("  %s", t.Note)
 	return h.close(t)
 }
 
 // round is one crowd: all delivered, each with a token that is valid, and each
 // generation fetched once. Who starts after the first has ended rightly asks for
 // one more.
-func (h *harness) round(ctx context.Context, b *bench, t *tally, trial *rig.Trial, processes int) error {
+func (h *harness) round(ctx context.Context, b *bench, t *tally, trial *rig.Trial, processes int) (counted, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	before, err := b.box.Status(ctx, trial.Grant)
 	if err != nil {
-		return err
+		return counted{}, err
 	}
 	errs := make([]error, processes)
-	refreshed := make([]bool, processes)
+	got := make([]delivery, processes)
 	var all sync.WaitGroup
 	for i := range processes {
 		sink := b.box.NewSink()
 		call, err := b.box.Start(trial.Refresh(ctx, "--json", "--sink", "file:"+sink))
 		if err != nil {
-			return err
+			return counted{}, err
 		}
-		all.Go(func() { refreshed[i], errs[i] = delivered(b, t, call, sink) })
+		all.Go(func() { got[i], errs[i] = delivered(b, t, call, sink) })
 	}
 	all.Wait()
 	t.Trials += processes
-	t.Faults += processes
 	after, err := b.box.Status(ctx, trial.Grant)
 	if err != nil {
-		return err
+		return counted{}, err
 	}
 	// A process whose result another one has put into the store, and a third one
 	// has built upon, serves the newest and says so: fewer may say that they
 	// refreshed than made a request.
+	c := counted{Counts: trial.Counts()}
 	said := 0
-	for _, r := range refreshed {
-		if r {
+	for _, d := range got {
+		if d.valid {
+			c.deliveries++
+		}
+		if d.refreshed {
 			said++
 		}
 	}
-	requests, generations := trial.Presented(), int(after.Generation-before.Generation)
-	if requests != generations || said > requests || said == 0 || after.Unsaved > 0 {
-		t.red("%d requests for %d generations, %d processes say that they refreshed, %d spills are left", requests, generations, said, after.Unsaved)
+	switch {
+	case said > c.Requests || said == 0:
+		t.red("%d requests, and %d processes say that they refreshed", c.Requests, said)
+	case int(after.Generation-before.Generation) != c.Generations:
+		t.red("the store counts generations %d to %d, and the provider gave %d", before.Generation, after.Generation, c.Generations)
+	case after.Unsaved > 0:
+		t.red("%d spills are left", after.Unsaved)
 	}
-	return errors.Join(errs...)
+	return c, errors.Join(errs...)
+}
+
+// delivery is what one process of a crowd did.
+type delivery struct {
+	valid     bool // it delivered a token that the provider takes
+	refreshed bool // it says that it refreshed
 }
 
 // delivered waits for one process of a crowd.
-func delivered(b *bench, t *tally, call *rig.Call, sink string) (refreshed bool, err error) {
+func delivered(b *bench, t *tally, call *rig.Call, sink string) (d delivery, err error) {
 	r, err := call.Wait()
 	if err != nil {
-		return false, err
+		return d, err
 	}
 	if r.Code != 0 {
-		t.red("a process of the crowd: %v", r)
-		return false, nil
+		t.red("a process of the crowd: %s", r.Outcome())
+		return d, nil
 	}
 	var report struct{ Action string }
 	if err := json.Unmarshal([]byte(r.Stdout), &report); err != nil {
-		return false, fmt.Errorf("the report is no JSON: %w", err)
+		return d, fmt.Errorf("the report is no JSON: %w", err)
 	}
 	token, err := os.ReadFile(sink)
 	if err != nil {
-		return false, err
+		return d, err
 	}
-	if !b.provider.AccessValid(grant.NewSecret(strings.TrimSpace(string(token)))) {
+	d.refreshed = report.Action == "refreshed"
+	if d.valid = b.provider.AccessValid(grant.NewSecret(strings.TrimSpace(string(token)))); !d.valid {
 		t.red("a process of the crowd was given a token that is not valid")
 	}
-	return report.Action == "refreshed", os.Remove(sink)
-}
-
-const (
-	shortLife = 5 * time.Second
-	leastLife = "2s"
-	crowdMost = 32 // processes at once
-)
-
-// rolling starts a process again and again against tokens that end soon.
-func (h *harness) rolling(ctx context.Context, duration, every time.Duration) (err error) {
-	b, err := h.bench(ctx, func(string) (*rig.Provider, error) { return rig.StrictShort(h.canary, shortLife) })
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	trial, err := rig.NewTrial(ctx, b.box, b.provider)
-	if err != nil {
-		return err
-	}
-	t := newTally("race", fmt.Sprintf("a process every %v for %v", every, duration), b.provider.Name)
-	ctx, cancel := context.WithTimeout(ctx, duration+time.Minute)
-	defer cancel()
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	slots := make(chan struct{}, crowdMost)
-	var all sync.WaitGroup
-	var errs tallyErrors
-	for end := time.Now().Add(duration); time.Now().Before(end); <-tick.C {
-		slots <- struct{}{}
-		sink := b.box.NewSink()
-		call, err := b.box.Start(trial.Call(ctx, "--json", "--min-ttl", leastLife, "--sink", "file:"+sink))
-		if err != nil {
-			return err
-		}
-		t.Trials++
-		all.Go(func() {
-			_, err := delivered(b, t, call, sink)
-			errs.add(err)
-			<-slots
-		})
-	}
-	all.Wait()
-	f, _ := b.provider.Standing(trial.Family)
-	t.Refreshes, t.P1Violations = len(f.Refreshes), trial.Repeats()
-	if t.Faults = t.Trials; !f.Alive {
-		t.Losses, t.LossReasons = 1, map[string]int{"a race alone": 1}
-	}
-	t.Note = fmt.Sprintf("%d generations, one request each", len(f.Refreshes))
-	return errors.Join(errs.all(), h.close(t))
-}
-
-// tallyErrors collects errors of goroutines.
-type tallyErrors struct {
-	mu   sync.Mutex
-	errs []error
-}
-
-func (e *tallyErrors) add(err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.errs = append(e.errs, err)
-}
-
-func (e *tallyErrors) all() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return errors.Join(e.errs...)
+	return d, os.Remove(sink)
 }

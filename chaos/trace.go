@@ -165,10 +165,11 @@ func once(at point, with rig.Meddle) func(*trace, point) rig.Meddle {
 	}
 }
 
-// failing makes every call of a name fail from a step on.
-func failing(call, from string, errno syscall.Errno) func(*trace, point) rig.Meddle {
+// failing makes every call of a name fail from a step on, on files of that
+// class, or on all files if it is "".
+func failing(call, class, from string, errno syscall.Errno) func(*trace, point) rig.Meddle {
 	return func(_ *trace, p point) rig.Meddle {
-		if p.Call != call || slices.Index(steps(), p.Step) < slices.Index(steps(), from) {
+		if p.Call != call || class != "" && p.Class != class || slices.Index(steps(), p.Step) < slices.Index(steps(), from) {
 			return rig.Meddle{}
 		}
 		return rig.Meddle{Errno: errno}

@@ -88,28 +88,37 @@ func TestReason(t *testing.T) {
 		if !slices.Equal(tr.met, []point{c.at}) {
 			t.Fatalf("%v: met %v", c.at, tr.met)
 		}
-		if got := reason(tr.answered([]bool{true}), true, c.graced); got != c.want {
+		if got := reason(tr.answered([]bool{true}), aimed{fault{with: rig.Meddle{Kill: true}}, c.at}, c.graced); got != c.want {
 			t.Errorf("%v: got %q, want %q", c.at, got, c.want)
 		}
 	}
 	// A process that lived on has no excuse.
 	tr := newTrace(once(point{stepSpill, "spill", opensW}, rig.Meddle{Errno: syscall.EIO}))
 	play(tr, 8)
-	if got := reason(tr.answered([]bool{true}), false, false); row.Excused(got) {
+	if got := reason(tr.answered([]bool{true}), aimed{point: point{stepSpill, "spill", opensW}}, false); row.Excused(got) {
 		t.Errorf("an error excuses a loss: %q", got)
 	}
 	// Nor is the second answer's reading the first one's.
 	tr = newTrace(once(point{stepReply, socket, "read"}, rig.Meddle{Errno: syscall.EIO}))
 	play(tr, 7)
 	play(tr, 7)
-	if got := reason(tr.answered([]bool{true, false}), false, false); got != row.Unheard {
+	if got := reason(tr.answered([]bool{true, false}), aimed{}, false); got != row.Unheard {
 		t.Errorf("the first answer was lost, and the reason is %q", got)
+	}
+	// A kill at any other place than on the way to the spill has none either.
+	late := aimed{fault{with: rig.Meddle{Kill: true}}, point{stepSpill, "record temp", opensW}}
+	if got := reason([]send{{heard: true}}, late, false); row.Excused(got) {
+		t.Errorf("a detour excuses a loss: %q", got)
 	}
 }
 
 func TestFailing(t *testing.T) {
 	t.Parallel()
-	m := failing("fsync", stepReply, syscall.EIO)
+	one := failing("fsync", "spill", stepReply, syscall.EIO)
+	if one(nil, point{stepSave, "record temp", "fsync"}).Errno != 0 || one(nil, point{stepSpill, "spill", "fsync"}).Errno != syscall.EIO {
+		t.Error("it does not mind the class")
+	}
+	m := failing("fsync", "", stepReply, syscall.EIO)
 	for p, want := range map[point]syscall.Errno{
 		{stepLease, "record temp", "fsync"}: 0, {stepSpill, "spill", "fsync"}: syscall.EIO,
 		{stepSave, "record temp", "fsync"}: syscall.EIO, {stepSave, "record temp", "write"}: 0,
@@ -117,5 +126,24 @@ func TestFailing(t *testing.T) {
 		if got := m(nil, p); got.Errno != want || got.Kill {
 			t.Errorf("%v: got %+v", p, got)
 		}
+	}
+}
+
+// What stands between the reply and the spill's write is told from the rest.
+func TestGap(t *testing.T) {
+	t.Parallel()
+	tr := newTrace(nil)
+	play(tr, len(refresh()))
+	if want := unwrittenAt()[1:]; !slices.Equal(tr.gap(), want) {
+		t.Errorf("got %v, want %v", tr.gap(), want)
+	}
+	tr = newTrace(nil)
+	detour := slices.Insert(refresh(), 7, rig.Sight{Call: "openat", Path: "/m/out/1", FD: -1, Made: true})
+	for _, s := range detour {
+		tr.Enters(s)
+		tr.Leaves(s, 1)
+	}
+	if got := tr.gap(); len(got) != 3 || got[0] != (point{stepSpill, "output", opensW}) {
+		t.Errorf("got %v", got)
 	}
 }

@@ -23,6 +23,10 @@ const (
 	speed = 20
 	quiet = 120 * time.Second / speed
 
+	// takeover is when any successor may present the token again: after the
+	// lease, the skew and the quiet time.
+	takeover = (90*time.Second+60*time.Second)/speed + quiet
+
 	crowdSize  = 32
 	rivalCount = 3
 )
@@ -120,12 +124,16 @@ func (c *course) inARow(n int) func(context.Context, *row.Row) error {
 		}
 		for range n {
 			r.Trials++
+			before := len(l.relay.lines(0))
 			got, err := l.box.Refresh(ctx)
 			if err != nil {
 				return err
 			}
 			if err := c.good(ctx, got, r); err != nil {
 				return err
+			}
+			if newest := l.relay.lines(before); len(newest) > 0 && newest[len(newest)-1].passed {
+				r.Faults++
 			}
 		}
 		if p := len(l.relay.lines(0)); p != n+1 {
@@ -176,7 +184,11 @@ func (c *course) crowd(rounds int) func(context.Context, *row.Row) error {
 					r.Broken = append(r.Broken, "two processes of one round were given different tokens")
 				}
 			}
-			if n := len(l.relay.lines(0)); n != generation {
+			n := len(l.relay.lines(0))
+			if n > generation-1 {
+				r.Faults++
+			}
+			if n != generation {
 				r.Broken = append(r.Broken, fmt.Sprintf("%d token requests for %d generations", n, generation))
 			}
 		}
@@ -194,17 +206,20 @@ func (c *course) lostReply(trials, drop int) func(context.Context, *row.Row) err
 				return err
 			}
 			r.Trials++
-			r.Faults++
+			from := len(l.relay.lines(0))
 			l.relay.swallow(drop)
 			got, err := l.box.Refresh(ctx, "--wait", "0s")
 			if err != nil {
 				return err
 			}
 			l.relay.swallow(0)
+			if slices.ContainsFunc(l.relay.lines(from), func(p line) bool { return p.status == 200 && !p.passed }) {
+				r.Faults++
+			}
 			if got.Code != 0 && got.Code != 4 {
 				r.Broken = append(r.Broken, fmt.Sprintf("a lost reply gives exit %d: %s", got.Code, got.Line))
 			}
-			if err := c.recover(ctx, l, got, r, row.Unheard); err != nil {
+			if err := c.recover(ctx, l, got, r); err != nil {
 				return err
 			}
 			if err := c.account(l, r); err != nil {
@@ -216,8 +231,8 @@ func (c *course) lostReply(trials, drop int) func(context.Context, *row.Row) err
 }
 
 // recover refreshes again, and says who brought the grant back, or that it is
-// lost and for what reason.
-func (c *course) recover(ctx context.Context, l *login, under box.Result, r *row.Row, reason string) error {
+// lost and for what reason, by the relay's record.
+func (c *course) recover(ctx context.Context, l *login, under box.Result, r *row.Row) error {
 	spilled, err := l.box.Spilled()
 	if err != nil {
 		return err
@@ -232,12 +247,13 @@ func (c *course) recover(ctx context.Context, l *login, under box.Result, r *row
 		return err
 	case got.Code == 3 && alive:
 		r.Broken = append(r.Broken, "exit 3 while a token that was issued to the binary is good")
-	case got.Code == 3:
-		if spilled > 0 {
-			reason = row.Written
-		}
+	case got.Code == 3 || got.Code == 4 && !alive:
+		reason := whyLost(l.relay.lines(0), spilled)
 		r.Losses++
 		row.Add(&r.LossReasons, reason)
+		if c.grace >= takeover {
+			r.Broken = append(r.Broken, fmt.Sprintf("lost inside a grace of %v: %s", c.grace, reason))
+		}
 		return nil
 	case under.Code == 0:
 		row.Add(&r.RecoveredBy, "the same run")
@@ -247,6 +263,36 @@ func (c *course) recover(ctx context.Context, l *login, under box.Result, r *row
 		row.Add(&r.RecoveredBy, "the next run, after the quiet time")
 	}
 	return c.good(ctx, got, r)
+}
+
+// whyLost names the reason of a loss by what the relay recorded: a rival
+// presented the token before hydra had answered the binary's own presentation
+// of it, or hydra issued tokens for it that were not passed on.
+func whyLost(lines []line, spilled int) string {
+	if spilled > 0 {
+		return row.Written
+	}
+	heard, unheard := "", false // the newest refresh token that the binary was given; an answer to it was not passed on
+	var own []line              // the binary's presentations that yielded that token, and of that token
+	for _, p := range lines {
+		switch {
+		case p.rival:
+		case p.status == 200 && p.passed:
+			heard, unheard, own = p.issued.Digest(), false, []line{p}
+		case p.token == heard:
+			unheard, own = unheard || p.status == 200, append(own, p)
+		}
+	}
+	for _, p := range lines {
+		early := func(o line) bool { return p.token == o.token && p.at.Before(o.ended) }
+		if p.rival && p.status != 0 && slices.ContainsFunc(own, early) {
+			return row.Foreign
+		}
+	}
+	if unheard {
+		return row.Unheard
+	}
+	return "nobody else spent the token, and hydra's answer was passed on"
 }
 
 // alive reports whether hydra still knows any refresh token that it put on the
@@ -268,35 +314,13 @@ func (c *course) alive(ctx context.Context, l *login) (bool, error) {
 // rivals lets programs that are not evergrant present the same token at the
 // same moment, as a careless second client does. Besides 500 and invalid_grant,
 // hydra answers the losers of a race with invalid_request (exit 10): that
-// request changed nothing.
+// request changed nothing. Until hydra has answered the binary itself with 500
+// once in the session, twice as many trials are made.
 func (c *course) rivals(trials int) func(context.Context, *row.Row) error {
 	return func(ctx context.Context, r *row.Row) error {
 		answers := map[string]int{}
-		for n := range 3 * trials {
-			l, err := c.begin(ctx)
-			if err != nil {
-				return err
-			}
-			r.Trials++
-			r.Faults++
-			from := len(l.relay.lines(0))
-			l.relay.race(rivalCount, n%2 == 0)
-			got, err := l.box.Refresh(ctx, "--wait", "0s")
-			if err != nil {
-				return err
-			}
-			for _, p := range l.relay.lines(from) {
-				if !p.rival {
-					answers[strings.TrimSpace(fmt.Sprintf("%d %s", p.status, p.code))+fmt.Sprintf(" then exit %d", got.Code)]++
-				}
-			}
-			if !slices.Contains([]int{0, 3, 4, 10}, got.Code) {
-				r.Broken = append(r.Broken, fmt.Sprintf("rivals give exit %d: %s", got.Code, got.Line))
-			}
-			if err := c.recover(ctx, l, got, r, row.Foreign); err != nil {
-				return err
-			}
-			if err := c.account(l, r); err != nil {
+		for n := 0; n < 3*trials || c.own500 == 0 && n < 6*trials; n++ {
+			if err := c.rival(ctx, r, n%2 == 0, answers); err != nil {
 				return err
 			}
 		}
@@ -307,4 +331,42 @@ func (c *course) rivals(trials int) func(context.Context, *row.Row) error {
 		r.Note += "; hydra to evergrant: " + strings.Join(said, ", ")
 		return nil
 	}
+}
+
+// rival is one trial of rivals; answers counts hydra's answers to the binary.
+func (c *course) rival(ctx context.Context, r *row.Row, ahead bool, answers map[string]int) error {
+	l, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	r.Trials++
+	from := len(l.relay.lines(0))
+	l.relay.race(rivalCount, ahead)
+	got, err := l.box.Refresh(ctx, "--wait", "0s")
+	if err != nil {
+		return err
+	}
+	own, others := 0, 0
+	for _, p := range l.relay.lines(from) {
+		switch {
+		case p.rival:
+			others++
+		default:
+			own++
+			if p.status == 500 && p.passed {
+				c.own500++
+			}
+			answers[strings.TrimSpace(fmt.Sprintf("%d %s", p.status, p.code))+fmt.Sprintf(" then exit %d", got.Code)]++
+		}
+	}
+	if own > 0 && others > 0 {
+		r.Faults++
+	}
+	if !slices.Contains([]int{0, 3, 4, 10}, got.Code) {
+		r.Broken = append(r.Broken, fmt.Sprintf("rivals give exit %d: %s", got.Code, got.Line))
+	}
+	if err := c.recover(ctx, l, got, r); err != nil {
+		return err
+	}
+	return c.account(l, r)
 }

@@ -17,11 +17,12 @@ import (
 
 // line is one presentation of a refresh token, as the relay saw it.
 type line struct {
-	at     time.Time
-	token  string // digest
-	rival  bool   // sent by the harness beside the binary
-	status int    // 0: hydra did not answer
-	code   string // error code
+	at     time.Time // sent to hydra
+	ended  time.Time // hydra's answer was whole
+	token  string    // digest
+	rival  bool      // sent by the harness beside the binary
+	status int       // 0: hydra did not answer
+	code   string    // error code
 	issued grant.Secret
 	passed bool // the answer was written to the binary
 }
@@ -135,8 +136,9 @@ func (r *relay) note(a answer) {
 }
 
 // forward sends a request to hydra once.
-func (r *relay) forward(header http.Header, body []byte, rival bool) answer {
-	a := answer{line: line{at: time.Now(), rival: rival}}
+func (r *relay) forward(header http.Header, body []byte, rival bool) (a answer) {
+	a = answer{line: line{at: time.Now(), rival: rival}}
+	defer func() { a.ended = time.Now() }()
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
 		return a

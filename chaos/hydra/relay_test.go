@@ -16,6 +16,7 @@ import (
 
 	"evergrant/chaos/network/box"
 	"evergrant/chaos/row"
+	"evergrant/internal/grant"
 )
 
 // authority is the least token endpoint: it rotates, and says 500 to every
@@ -147,6 +148,45 @@ func TestAccountFindsExcess(t *testing.T) {
 				t.Errorf("%d presentations are too many, want %d", got.P1Violations, c.want)
 			}
 		})
+	}
+}
+
+// TestReasonsOfALoss: the reason is what the relay recorded, not what the
+// course intended.
+func TestReasonsOfALoss(t *testing.T) {
+	t.Parallel()
+	at := func(n int) time.Time { return time.Unix(int64(n), 0) }
+	one, two := grant.NewSecret("chaos-one"), grant.NewSecret("chaos-two")
+	first := line{at: at(1), ended: at(2), token: "seed", status: 200, issued: one, passed: true}
+	own := func(status int, passed bool) line {
+		return line{at: at(10), ended: at(12), token: one.Digest(), status: status, issued: two, passed: passed}
+	}
+	rival := func(begun int, token string) line {
+		return line{at: at(begun), ended: at(begun + 1), token: token, rival: true, status: 200}
+	}
+	const unexcused = "hydra's answer was passed on"
+	for _, c := range []struct {
+		name    string
+		lines   []line
+		spilled int
+		want    string
+	}{
+		{"issued and not passed on", []line{first, own(200, false)}, 0, row.Unheard},
+		{"and presented again", []line{first, own(200, false), own(400, true)}, 0, row.Unheard},
+		{"on the disk", []line{first, own(200, false)}, 1, row.Written},
+		{"passed on", []line{first, own(200, true)}, 0, unexcused},
+		{"never issued", []line{first, own(500, true)}, 0, unexcused},
+		{"never presented", []line{first}, 0, unexcused},
+		{"a rival was first", []line{first, rival(9, one.Digest()), own(400, true)}, 0, row.Foreign},
+		{"a rival beside the one that won", []line{first, own(200, true), rival(11, one.Digest())}, 0, row.Foreign},
+		{"a rival beside the one that won, seen later", []line{first, own(200, true), rival(11, one.Digest()),
+			{at: at(20), ended: at(21), token: two.Digest(), status: 400, passed: true}}, 0, row.Foreign},
+		{"a rival after the answer", []line{first, own(200, true), rival(13, one.Digest())}, 0, unexcused},
+		{"a rival with another token", []line{first, own(200, true), rival(9, "other")}, 0, unexcused},
+	} {
+		if got := whyLost(c.lines, c.spilled); !strings.Contains(got, c.want) {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
 	}
 }
 

@@ -26,6 +26,8 @@ type front struct {
 	alpn  []string
 	open  map[net.Conn]bool
 	done  bool
+	hold  bool // connections that are served stay open when the server ends them
+	saw   counts
 	wg    sync.WaitGroup
 }
 
@@ -52,6 +54,7 @@ func newFront(h http.Handler, good *tls.Certificate) (*front, error) {
 func (f *front) configure(*tls.ClientHelloInfo) (*tls.Config, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.saw.hellos++
 	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{f.cert}, NextProtos: f.alpn}, nil
 }
 
@@ -69,6 +72,33 @@ func (f *front) say(speak func(*front, net.Conn)) {
 	f.speak = speak
 }
 
+// keepOpen begins to hold the connections that are served from now on, or ends
+// it and closes them.
+func (f *front) keepOpen(hold bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.hold && !hold {
+		for c := range f.open {
+			_ = c.Close()
+			delete(f.open, c)
+		}
+	}
+	f.hold = hold
+}
+
+// held is a connection that its server cannot end.
+type held struct{ net.Conn }
+
+// Close does nothing; the front closes the connection below.
+func (held) Close() error { return nil }
+
+// seen returns what came so far.
+func (f *front) seen() counts {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.saw
+}
+
 func (f *front) accept() {
 	defer close(f.served)
 	for {
@@ -79,7 +109,11 @@ func (f *front) accept() {
 		f.mu.Lock()
 		speak := f.speak
 		f.open[c] = true
-		done := f.done
+		f.saw.connections++
+		if speak != nil {
+			f.saw.speeches++
+		}
+		done, hold := f.done, f.hold
 		f.mu.Unlock()
 		switch {
 		case done:
@@ -88,8 +122,11 @@ func (f *front) accept() {
 			f.wg.Go(func() { speak(f, c); f.forget(c) })
 		default:
 			served := c
+			if hold {
+				served = held{c}
+			}
 			if f.tls != nil {
-				served = tls.Server(c, f.tls)
+				served = tls.Server(served, f.tls)
 			}
 			f.served <- served
 		}

@@ -172,46 +172,61 @@ func (h *harness) all(ctx context.Context) ([]row.Row, error) {
 // tries bounds how often a trial is repeated whose fault was not met.
 const tries = 4
 
-// insist repeats a trial until its fault was met.
-func (h *harness) insist(ctx context.Context, t task) (v verdict, err error) {
+// insist repeats a trial until its fault was met. What a try found that did not
+// meet it counts all the same.
+func (h *harness) insist(ctx context.Context, t task) (all []verdict, err error) {
 	for n := range tries {
-		v, err = h.try(ctx, fmt.Sprintf("%s-%d", t.dir, n), t.provider, t.fault)
+		v, err := h.try(ctx, fmt.Sprintf("%s-%d", t.dir, n), t.provider, t.fault)
 		if errors.Is(err, errStuck) && ctx.Err() == nil {
-			v, err = verdict{unmet: true}, nil
+			v, err = verdict{unmet: errStuck.Error()}, nil
 		}
-		if err != nil || !v.unmet {
+		if err != nil {
+			return all, err
+		}
+		if all = append(all, v); v.unmet == "" {
 			break
 		}
 	}
-	return v, err
+	return all, nil
 }
 
-// enter adds one verdict to its row.
-func enter(r *row.Row, v verdict) {
-	r.Trials++
-	if v.unmet {
-		r.Broken = append(r.Broken, fmt.Sprintf("the fault was not met in %d tries", tries))
+// enter adds the tries of one trial to its row.
+func enter(r *row.Row, all []verdict) {
+	if len(all) == 0 {
 		return
 	}
-	r.Faults++
-	r.Refreshes += v.refreshes
-	r.P1Violations += v.p1
-	r.Leaks += v.leaks
-	r.Broken = append(r.Broken, v.broken...)
-	switch {
-	case v.lost != "":
-		r.Losses++
-		row.Add(&r.LossReasons, v.lost)
-	case v.by != "":
-		row.Add(&r.RecoveredBy, v.by)
+	r.Trials++
+	for _, v := range all {
+		r.Refreshes += v.refreshes
+		r.P1Violations += v.p1
+		r.Leaks += v.leaks
+		r.Broken = append(r.Broken, v.broken...)
+		if v.lost != "" {
+			r.Losses++
+			row.Add(&r.LossReasons, v.lost)
+		}
+		if v.unmet != "" {
+			r.Discarded++
+			if v.lost != "" {
+				r.Broken = append(r.Broken, "lost without the fault: "+v.unmet)
+			}
+			continue
+		}
+		r.Faults++
+		if v.by != "" && v.lost == "" {
+			row.Add(&r.RecoveredBy, v.by)
+		}
+	}
+	if last := all[len(all)-1]; last.unmet != "" {
+		r.Broken = append(r.Broken, fmt.Sprintf("the fault was not met in %d tries: %s", len(all), last.unmet))
 	}
 }
 
 // show prints what was found, and reports whether every promise held.
 func show(rows []row.Row, took time.Duration) bool {
-	ok, trials, losses := true, 0, 0
+	ok, trials, losses, discarded := true, 0, 0, 0
 	for _, r := range rows {
-		trials, losses = trials+r.Trials, losses+r.Losses
+		trials, losses, discarded = trials+r.Trials, losses+r.Losses, discarded+r.Discarded
 		fate := "lost " + strconv.Itoa(r.Losses)
 		for by, n := range r.RecoveredBy {
 			fate += fmt.Sprintf(", %d %s", n, by)
@@ -222,6 +237,6 @@ func show(rows []row.Row, took time.Duration) bool {
 			fmt.Printf("    BROKEN: %s\n", v)
 		}
 	}
-	fmt.Printf("network: %d kinds, %d trials, %d lost, in %.0f s\n", len(rows), trials, losses, took.Seconds())
+	fmt.Printf("network: %d kinds, %d trials, %d tries discarded, %d lost, in %.0f s\n", len(rows), trials, discarded, losses, took.Seconds())
 	return ok
 }

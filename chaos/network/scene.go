@@ -208,6 +208,7 @@ func (s *scene) present(token grant.Secret) ([]byte, error) {
 // heal makes the network whole again.
 func (s *scene) heal(ctx context.Context) error {
 	s.front.say(nil)
+	s.front.keepOpen(false)
 	if s.front.tls != nil {
 		s.front.present(s.papers.good, "http/1.1")
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os/exec"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -37,7 +38,7 @@ func startToxiproxy(ctx context.Context, binary string) (*toxiproxy, error) {
 	}
 	t := &toxiproxy{
 		url: "http://127.0.0.1:" + port, client: http.Client{Timeout: 10 * time.Second},
-		cmd: exec.Command(binary, "-host", "127.0.0.1", "-port", port), ended: make(chan struct{}),
+		cmd: exec.Command(binary, "-host", "127.0.0.1", "-port", port, "-proxy-metrics"), ended: make(chan struct{}),
 	}
 	t.cmd.Env = []string{"LOG_LEVEL=fatal"}
 	if err := t.cmd.Start(); err != nil {
@@ -96,6 +97,10 @@ func (t *toxiproxy) call(ctx context.Context, method, path string, ask, answer a
 	case answer == nil:
 		return nil
 	}
+	if plain, ok := answer.(*[]byte); ok {
+		*plain = text
+		return nil
+	}
 	return json.Unmarshal(text, answer)
 }
 
@@ -141,4 +146,44 @@ func (p *proxy) heal(ctx context.Context) error {
 		}
 	}
 	return p.enable(ctx, true)
+}
+
+// passed is how many bytes of all ended connections went to the process.
+func (p *proxy) passed(ctx context.Context) (int, error) {
+	var text []byte
+	if err := p.t.call(ctx, http.MethodGet, "/metrics", nil, &text); err != nil {
+		return 0, err
+	}
+	return passedIn(string(text), p.name)
+}
+
+// passedIn reads toxiproxy's metrics. No line means no ended connection.
+func passedIn(metrics, name string) (int, error) {
+	for line := range strings.Lines(metrics) {
+		labels, ok := strings.CutPrefix(line, "toxiproxy_proxy_sent_bytes_total{")
+		if !ok || !strings.Contains(labels, `direction="downstream"`) || !strings.Contains(labels, `proxy="`+name+`"`) {
+			continue
+		}
+		_, value, _ := strings.Cut(strings.TrimSpace(labels), "} ")
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return 0, fmt.Errorf("toxiproxy's metrics: %w", err)
+		}
+		return int(n), nil
+	}
+	return 0, nil
+}
+
+// settled waits until the bytes of the first, undisturbed run are counted.
+func (p *proxy) settled(ctx context.Context) (n int, err error) {
+	last := -1
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(30 * time.Millisecond) {
+		if n, err = p.passed(ctx); err != nil || n > 0 && n == last {
+			return n, err
+		}
+		if time.Now().After(deadline) {
+			return 0, fmt.Errorf("%w: it counts no bytes", errStuck)
+		}
+		last = n
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"evergrant/chaos/network/box"
 	"evergrant/chaos/row"
 	"evergrant/internal/grant"
 	"evergrant/internal/simulator"
@@ -27,17 +28,19 @@ type verdict struct {
 	by        string
 	p1, leaks int
 	broken    []string
-	// unmet: the machine was too slow for the shortened connect timeout, or
-	// toxiproxy was stuck, so that the fault was never reached.
-	unmet bool
+	// unmet says why the fault was not met though nothing was presented: the
+	// machine was too slow for the shortened connect timeout, or toxiproxy was
+	// stuck. "" when it was.
+	unmet string
 }
 
 func (v *verdict) breaks(format string, args ...any) {
 	v.broken = append(v.broken, fmt.Sprintf(format, args...))
 }
 
-// try does one fault to one grant and judges by the provider's ledger. An
-// error means that the harness failed, not the program.
+// try does one fault to one grant and judges by the provider's ledger, whether
+// the fault was met or not. An error means that the harness failed, not the
+// program.
 func (h *harness) try(ctx context.Context, dir string, p provider, f fault) (v verdict, err error) {
 	s, err := h.stage(ctx, dir, p, f)
 	if err != nil {
@@ -46,21 +49,18 @@ func (h *harness) try(ctx context.Context, dir string, p provider, f fault) (v v
 	defer s.strike()
 	before := len(s.presentations())
 	begun := time.Now()
-	code, err := s.suffer(ctx, f, &v)
-	if err != nil || v.unmet {
+	r, e, err := s.suffer(ctx, f)
+	if err != nil {
 		return v, err
 	}
-	acted := slices.ContainsFunc(s.presentations()[before:], simulator.Presentation.Answered)
-	if f.whole && !acted {
-		v.breaks("a delivery that the provider knows nothing of")
-	}
-	if err := s.recover(ctx, f, code, &v); err != nil {
+	s.judge(f, r, e, &v)
+	if err := s.recover(ctx, f, r.Code, before, &v); err != nil {
 		return v, err
 	}
 	if v.lost != "" && p.rules.Behaviour.Reuse == grant.ReuseGrace {
 		v.breaks("lost inside a grace: %s", v.lost)
 	}
-	v.p1 = s.excess(p, begun)
+	v.p1 = s.excess(p, begun, f.late)
 	if standing, ok := s.server.Standing(s.family); ok {
 		for _, n := range standing.Refreshes {
 			v.refreshes += n
@@ -70,39 +70,59 @@ func (h *harness) try(ctx context.Context, dir string, p provider, f fault) (v v
 	return v, err
 }
 
-// suffer runs the binary under the fault and heals the network.
-func (s *scene) suffer(ctx context.Context, f fault, v *verdict) (code int, err error) {
-	if err := f.inflict(ctx, s); err != nil {
-		return 0, fmt.Errorf("inflicting the fault: %w", err)
+// suffer runs the binary under the fault, heals the network and says what was
+// measured.
+func (s *scene) suffer(ctx context.Context, f fault) (r box.Result, e evidence, err error) {
+	measured, err := s.watch(ctx, f)
+	if err != nil {
+		return r, e, err
 	}
+	if err := f.inflict(ctx, s); err != nil {
+		return r, e, fmt.Errorf("inflicting the fault: %w", err)
+	}
+	refused := f.refuses && s.refusesMe()
 	wait := "0s"
 	healed := make(chan error, 1)
 	if f.heals > 0 {
 		wait = "30s"
 		time.AfterFunc(f.heals, func() { healed <- s.heal(ctx) })
 	}
-	r, err := s.box.Refresh(ctx, "--wait", wait)
-	if err != nil {
-		return 0, err
+	if r, err = s.box.Refresh(ctx, "--wait", wait); err != nil {
+		return r, e, err
 	}
 	if f.heals > 0 {
 		err = <-healed
 	} else {
 		err = s.heal(ctx)
 	}
+	if err != nil {
+		return r, e, err
+	}
+	e, err = measured(r.Took)
+	e.refused = refused
+	return r, e, err
+}
+
+// judge holds a run under the fault against what must come of it. Only a run
+// that presented nothing may have missed its fault.
+func (s *scene) judge(f fault, r box.Result, e evidence, v *verdict) {
+	missed := f.unmet(e, s.shape)
+	if missed == "" && r.Code == 5 && containsAny(r.Line, slowMachine()) && !containsAny(saysLate, f.says) {
+		missed = "the connection took too long"
+	}
 	switch {
-	case r.Code == 5 && containsAny(r.Line, slowMachine()) && !containsAny(saysLate, f.says):
-		v.unmet = true
+	case missed != "" && e.asked == 0 && r.Code == 5:
+		v.unmet = missed
+	case missed != "":
+		v.breaks("exit %d, and the fault was not as planned: %s", r.Code, missed)
 	case !slices.Contains(f.codes, r.Code):
 		v.breaks("under the fault: exit %d instead of %v: %s", r.Code, f.codes, r.Line)
 	case r.Code != 0 && !containsAny(r.Line, f.says):
 		v.breaks("exit %d, and its line says neither of %q: %s", r.Code, f.says, r.Line)
-	case r.Code == 0 && !s.server.AccessValid(grant.NewSecret(r.Access)):
-		v.breaks("delivered a token that is not valid")
-	case f.heals > 0 && r.Took < f.heals:
-		v.breaks("the fault did not last as long as the run")
 	}
-	return r.Code, err
+	if r.Code == 0 && !s.server.AccessValid(grant.NewSecret(r.Access)) {
+		v.breaks("delivered a token that is not valid")
+	}
 }
 
 // slowMachine is what a connection says that came too late.
@@ -114,7 +134,7 @@ func containsAny(line string, words []string) bool {
 
 // recover does what a user does next: refreshes again, and once more to show
 // that the chain is whole.
-func (s *scene) recover(ctx context.Context, f fault, code int, v *verdict) error {
+func (s *scene) recover(ctx context.Context, f fault, code, before int, v *verdict) error {
 	spilled, err := s.box.Spilled()
 	if err != nil {
 		return err
@@ -128,11 +148,11 @@ func (s *scene) recover(ctx context.Context, f fault, code int, v *verdict) erro
 	case r.Code == 3 && standing.Alive:
 		v.breaks("exit 3 while the consent lives: %s", r.Line)
 	case r.Code == 3:
-		v.lost = s.whyLost(f, spilled)
+		v.lost = whyLost(f.whole, acted(s.presentations()[before:]), spilled)
 		return nil
 	case r.Code == 4 && !standing.Alive:
 		// In doubt for good is a loss that the record cannot name.
-		v.lost = s.whyLost(f, spilled)
+		v.lost = whyLost(f.whole, acted(s.presentations()[before:]), spilled)
 		return nil
 	case r.Code != 0:
 		v.breaks("stuck after the fault: exit %d: %s", r.Code, r.Line)
@@ -167,14 +187,15 @@ func lifeline(code int, took time.Duration) string {
 }
 
 // whyLost names the reason of a loss from what the harness knows by itself:
-// whether the reply got through, and what lies on the disk.
-func (s *scene) whyLost(f fault, spilled int) string {
+// whether the reply got through, whether the ledger shows an answer since the
+// fault began, and what lies on the disk.
+func whyLost(whole, acted bool, spilled int) string {
 	switch {
 	case spilled > 0:
 		return row.Written
-	case f.whole:
+	case whole:
 		return "the whole reply had reached the process"
-	case !f.acts:
+	case !acted:
 		return "the provider had never acted"
 	}
 	return row.Unheard
@@ -185,24 +206,31 @@ func (s *scene) presentations() []simulator.Presentation {
 }
 
 // excess counts presentations that promise P1 does not allow: of a token that
-// was presented before, not inside a grace, and before the quiet time since
-// the fault had passed, doubled for each further one.
-func (s *scene) excess(p provider, begun time.Time) int {
+// was presented before, not inside a grace, and before the quiet time since the
+// presentation before it had passed, doubled for each further one. late: the
+// first came to the provider some time after the process sent it, so that the
+// time counts from the beginning of the fault. A twentieth is left to the time
+// between the record's entry and the ledger's.
+func (s *scene) excess(p provider, begun time.Time, late bool) int {
 	type shown struct {
-		times int
-		first time.Time
+		times       int
+		first, last time.Time
 	}
 	seen, n := map[string]shown{}, 0
 	for _, line := range s.presentations() {
 		was := seen[line.Token]
 		graced := p.rules.Behaviour.Reuse == grant.ReuseGrace && line.At.Sub(was.first) <= p.rules.Behaviour.Grace
-		if was.times > 0 && !graced && line.At.Sub(begun) < quiet<<(was.times-1) {
+		if was.times > 0 && !graced && line.At.Sub(was.last) < (quiet<<(was.times-1))*95/100 {
 			n++
 		}
+		at := line.At
 		if was.times == 0 {
-			was.first = line.At
+			was.first = at
+			if late && at.After(begun) {
+				at = begun
+			}
 		}
-		was.times++
+		was.times, was.last = was.times+1, at
 		seen[line.Token] = was
 	}
 	return n

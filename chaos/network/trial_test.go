@@ -3,6 +3,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -27,7 +28,8 @@ func TestPresentationsBeyondP1AreFound(t *testing.T) {
 		{"again at once", strict, []time.Duration{0, time.Millisecond}, 1},
 		{"again after the quiet time", strict, []time.Duration{0, quiet}, 0},
 		{"a third time, too early", strict, []time.Duration{0, quiet, quiet / 2}, 1},
-		{"a third time, after the doubled quiet time", strict, []time.Duration{0, quiet, quiet}, 0},
+		{"a third time, after the quiet time of the second", strict, []time.Duration{0, quiet, quiet}, 1},
+		{"a third time, after the doubled quiet time", strict, []time.Duration{0, quiet, 2 * quiet}, 0},
 		{"again inside the grace", graced, []time.Duration{0, time.Millisecond, time.Millisecond}, 0},
 		{"again after the grace", graced, []time.Duration{0, graceLong + time.Second}, 0},
 	} {
@@ -53,7 +55,7 @@ func TestPresentationsBeyondP1AreFound(t *testing.T) {
 				now = now.Add(pause)
 				present(t, s, first.Refresh)
 			}
-			if got := s.excess(c.provider, begun); got != c.want {
+			if got := s.excess(c.provider, begun, false); got != c.want {
 				t.Errorf("%d presentations are too many, want %d", got, c.want)
 			}
 		})
@@ -70,24 +72,99 @@ func present(t *testing.T, s *scene, token grant.Secret) {
 func TestReasonsOfALoss(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name    string
-		fault   fault
-		spilled int
-		want    string
-		excused bool
+		name         string
+		whole, acted bool
+		spilled      int
+		want         string
+		excused      bool
 	}{
-		{"the reply was lost", fault{acts: true}, 0, row.Unheard, true},
-		{"the reply lies on the disk", fault{acts: true}, 1, row.Written, false},
-		{"the reply got through", fault{acts: true, whole: true}, 0, "the whole reply had reached the process", false},
-		{"nothing was acted on", fault{}, 0, "the provider had never acted", false},
+		{"the reply was lost", false, true, 0, row.Unheard, true},
+		{"the reply lies on the disk", false, true, 1, row.Written, false},
+		{"the reply got through", true, true, 0, "the whole reply had reached the process", false},
+		{"nothing was acted on", false, false, 0, "the provider had never acted", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got := (&scene{}).whyLost(c.fault, c.spilled)
+			got := whyLost(c.whole, c.acted, c.spilled)
 			if got != c.want || row.Excused(got) != c.excused {
 				t.Errorf("got %q, excused: %v", got, row.Excused(got))
 			}
 		})
+	}
+}
+
+// TestUnmetIsSeen: each kind of evidence that is missing is named.
+func TestUnmetIsSeen(t *testing.T) {
+	t.Parallel()
+	at := shape{body: 100, refresh: 200, refreshEnd: 300, end: 400}
+	of := func(name string) fault {
+		for _, f := range faults() {
+			if f.name == name {
+				return f
+			}
+		}
+		t.Fatalf("there is no fault %q", name)
+		return fault{}
+	}
+	answered := evidence{asked: 1, answered: 1, took: time.Hour}
+	for _, c := range []struct {
+		fault string
+		e     evidence
+		want  string // "": met
+	}{
+		{"connection refused", evidence{refused: true}, ""},
+		{"connection refused", evidence{}, "could connect"},
+		{"connection refused", evidence{refused: true, seen: counts{connections: 1}}, "1 connections came"},
+		{"request swallowed, connection left open", evidence{seen: counts{connections: 1}, took: requestTimeout}, ""},
+		{"request swallowed, connection left open", evidence{took: requestTimeout}, "no connection came"},
+		{"request swallowed, connection left open", evidence{seen: counts{connections: 1}, took: requestTimeout / 2}, "took 500ms"},
+		{"request swallowed, connection left open", evidence{seen: counts{connections: 1}, took: requestTimeout, asked: 1}, "ledger shows 1 requests"},
+		{"reply cut in its headers", evidence{asked: 1, answered: 1, passed: 50}, ""},
+		{"reply cut in its headers", evidence{asked: 1, answered: 1, passed: 400}, "400 bytes of 1 replies reached the process, not 50"},
+		{"reply cut in its headers", evidence{passed: 50}, "ledger shows no answer"},
+		{"reply at 1 KB/s", answered, ""},
+		{"reply at 1 KB/s", evidence{asked: 1, answered: 1, took: 100 * time.Millisecond}, "the run took"},
+		{"HTTPS: certificate has expired", evidence{seen: counts{connections: 1, hellos: 1}}, ""},
+		{"HTTPS: certificate has expired", evidence{seen: counts{connections: 1}}, "no TLS handshake"},
+		{"server answers binary", evidence{seen: counts{connections: 1, speeches: 1}}, ""},
+		{"server answers binary", evidence{seen: counts{connections: 1}}, "not asked for its nonsense"},
+	} {
+		if got := of(c.fault).unmet(c.e, at); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s, %+v: got %q, want %q", c.fault, c.e, got, c.want)
+		}
+	}
+}
+
+// TestDiscardedTriesCount: what a try did that did not meet its fault is in the
+// row, and only a run that presented nothing may be such a try.
+func TestDiscardedTriesCount(t *testing.T) {
+	t.Parallel()
+	var r row.Row
+	enter(&r, []verdict{{unmet: "slow", leaks: 1, broken: []string{"stuck"}}, {unmet: "slow", lost: row.Unheard}, {by: bySame, refreshes: 2}})
+	if r.Trials != 1 || r.Discarded != 2 || r.Faults != 1 || r.Leaks != 1 || r.Losses != 1 || len(r.Broken) != 2 || r.RecoveredBy[bySame] != 1 {
+		t.Errorf("got %+v", r)
+	}
+	s, f := &scene{}, fault{codes: []int{4}, says: []string{saysDoubt}, acts: true}
+	for asked, want := range map[int]bool{0: true, 1: false} {
+		var v verdict
+		s.judge(f, box.Result{Code: 5, Line: saysLate + " 500ms"}, evidence{asked: asked}, &v)
+		if (v.unmet != "") != want || (len(v.broken) == 0) != want {
+			t.Errorf("%d presentations: %+v", asked, v)
+		}
+	}
+}
+
+func TestToxiproxysCountIsRead(t *testing.T) {
+	t.Parallel()
+	const text = "# TYPE toxiproxy_proxy_sent_bytes_total counter\n" +
+		`toxiproxy_proxy_sent_bytes_total{direction="downstream",listener="127.0.0.1:1",proxy="other",upstream="127.0.0.1:2"} 9` + "\n" +
+		`toxiproxy_proxy_sent_bytes_total{direction="upstream",listener="127.0.0.1:1",proxy="provider",upstream="127.0.0.1:2"} 79` + "\n" +
+		`toxiproxy_proxy_sent_bytes_total{direction="downstream",listener="127.0.0.1:1",proxy="provider",upstream="127.0.0.1:2"} 57` + "\n"
+	if n, err := passedIn(text, "provider"); n != 57 || err != nil {
+		t.Errorf("got %d, %v", n, err)
+	}
+	if _, err := passedIn(strings.ReplaceAll(text, "57", "many"), "provider"); err == nil {
+		t.Error("a strange count went unnoticed")
 	}
 }
 

@@ -3,10 +3,12 @@
 // Command report makes docs/reliability.md of the rows of the chaos harness.
 // Every number in the page comes from a row or from the machine.
 //
-//	report -rows FILE -command TEXT -binary FILE [-out FILE]
+//	report -rows FILE -command TEXT -binary FILE [-commit TEXT] [-required PARTS]
+//	       [-failed PARTS] [-left TEXT] [-out FILE]
 //
-// Without -out it prints the totals only. The exit code is 1 when a promise did
-// not hold; the page is written all the same, and says so.
+// Without -out it prints the totals only. "Every promise held" is said when all
+// required parts have rows, none has failed and no row breaks a promise. Else the
+// exit code is 1; the page is written all the same, and says so.
 package main
 
 import (
@@ -21,12 +23,27 @@ import (
 )
 
 func main() {
-	rows := flag.String("rows", "", "the rows, as JSON lines")
+	from := flag.String("rows", "", "the rows, as JSON lines")
 	out := flag.String("out", "", "the page to write; empty: none")
-	command := flag.String("command", "chaos/run", "the command that made the rows")
 	binary := flag.String("binary", "", "the binary that was tested")
+	p := page{at: time.Now()}
+	flag.StringVar(&p.command, "command", "", "the command that made the rows and writes the page")
+	flag.StringVar(&p.commit, "commit", "", "the commit that was tested, and whether the tree had changes")
+	list := func(to *[]string) func(string) error {
+		return func(s string) error {
+			for name := range strings.SplitSeq(s, ",") {
+				if name = strings.TrimSpace(name); name != "" {
+					*to = append(*to, name)
+				}
+			}
+			return nil
+		}
+	}
+	flag.Func("required", "parts that must have rows, with commas between them", list(&p.required))
+	flag.Func("failed", "parts of chaos/run that have failed", list(&p.failed))
+	flag.Func("left", "what this form of the harness leaves out", list(&p.left))
 	flag.Parse()
-	good, err := report(*rows, *out, *command, *binary)
+	good, err := report(p, *from, *out, *binary)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)
@@ -36,22 +53,23 @@ func main() {
 	}
 }
 
-func report(from, out, command, binary string) (good bool, err error) {
+func report(p page, from, out, binary string) (good bool, err error) {
+	if p.command == "" || len(p.required) == 0 {
+		return false, fmt.Errorf("-command and -required are needed; chaos/run gives them")
+	}
 	f, err := os.Open(from)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	rows, err := row.Read(f)
-	if err != nil {
+	if p.rows, err = row.Read(f); err != nil {
 		return false, err
 	}
-	if len(rows) == 0 {
+	if len(p.rows) == 0 {
 		return false, fmt.Errorf("%s holds no rows", from)
 	}
-	p := page{rows: rows, command: command, at: time.Now()}
 	fmt.Print(p.summary())
-	good = len(p.violations()) == 0
+	good = len(p.red()) == 0
 	if out == "" {
 		return good, nil
 	}
@@ -59,6 +77,29 @@ func report(from, out, command, binary string) (good bool, err error) {
 		return good, err
 	}
 	return good, os.WriteFile(out, []byte(p.text()), 0o644)
+}
+
+// red lists everything for which the page must not say that all is well.
+func (p page) red() (all []string) {
+	for _, part := range p.required {
+		if len(p.of(part)) == 0 {
+			all = append(all, fmt.Sprintf("the part %q was not run to its end: it left no rows", part))
+		}
+	}
+	for _, part := range p.failed {
+		all = append(all, fmt.Sprintf("the part %q of the harness failed", part))
+	}
+	return append(all, p.violations()...)
+}
+
+// missed names the rows that may miss their fault, and did.
+func (p page) missed() (names []string) {
+	for _, r := range p.rows {
+		if r.MayMiss && r.Missed() {
+			names = append(names, fmt.Sprintf("%s, %s: %s, in %d runs", r.Part, r.Provider, r.Name, r.Trials))
+		}
+	}
+	return names
 }
 
 // parts lists the parts in the order in which they first appear.
@@ -95,6 +136,8 @@ func total(rows []row.Row) row.Row {
 	for _, r := range rows {
 		t.Trials += r.Trials
 		t.Faults += r.Faults
+		t.Discarded += r.Discarded
+		t.Texts += r.Texts
 		t.Refreshes += r.Refreshes
 		t.Losses += r.Losses
 		t.P1Violations += r.P1Violations
@@ -119,10 +162,16 @@ func (p page) summary() string {
 	var b strings.Builder
 	for _, part := range p.parts() {
 		t := total(p.of(part))
-		fmt.Fprintf(&b, "%-12s %5d trials, %5d faults met, %6d refreshes, %3d lost (%s), %d beyond P1, %d leaks, %d other broken promises\n",
-			part, t.Trials, t.Faults, t.Refreshes, t.Losses, orNone(counts(t.LossReasons)), t.P1Violations, t.Leaks, len(t.Broken))
+		fmt.Fprintf(&b, "%-12s %5d trials, %5d faults met, %d tries discarded, %6d refreshes, %3d lost (%s), %d beyond P1, %d leaks, %d other broken promises\n",
+			part, t.Trials, t.Faults, t.Discarded, t.Refreshes, t.Losses, orNone(counts(t.LossReasons)), t.P1Violations, t.Leaks, len(t.Broken))
 	}
-	for _, v := range p.violations() {
+	if n := len(p.missed()); n > 0 {
+		fmt.Fprintf(&b, "  %d points were never hit\n", n)
+	}
+	for _, left := range p.left {
+		fmt.Fprintf(&b, "  left out: %s\n", left)
+	}
+	for _, v := range p.red() {
 		fmt.Fprintf(&b, "  RED  %s\n", v)
 	}
 	return b.String()

@@ -14,10 +14,12 @@ import (
 
 // page is docs/reliability.md.
 type page struct {
-	rows    []row.Row
-	machine []string
-	command string
-	at      time.Time
+	rows             []row.Row
+	machine          []string
+	command, commit  string
+	required, failed []string // parts: by the names of rows; by those of chaos/run
+	left             []string // what this form of the harness leaves out
+	at               time.Time
 }
 
 const opening = `# Reliability, measured
@@ -39,7 +41,9 @@ Words of the tables:
 
 - *strict*: the provider ends the login when a spent refresh token comes back, and evergrant knows nothing about it.
 - *grace 10m*: the provider answers a spent token again for ten minutes, and evergrant knows it.
-- *met*: trials in which the fault met a running process.
+- *met*: trials in which the fault met a running process, as the harness measured it.
+- *discarded*: tries in which the fault met nobody, by the provider's ledger. They were judged like all others and repeated;
+  they are no trials.
 - All stores and spills are sealed.
 
 `
@@ -47,44 +51,94 @@ Words of the tables:
 func (p page) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, opening, row.Unheard, row.Unwritten, row.Foreign)
-	fmt.Fprintf(&b, "Measured %s by `%s`, on:\n\n", p.at.UTC().Format("2006-01-02 15:04 UTC"), p.command)
+	fmt.Fprintf(&b, "Measured and written %s by `%s`, on:\n\n", p.at.UTC().Format("2006-01-02 15:04 UTC"), p.command)
 	for _, m := range p.machine {
 		fmt.Fprintf(&b, "- %s\n", m)
 	}
-	b.WriteString("\n## Result\n\n")
-	if v := p.violations(); len(v) == 0 {
-		b.WriteString("Every promise held.\n\n")
-	} else {
-		fmt.Fprintf(&b, "**%d promises did not hold:**\n\n", len(v))
-		for _, s := range v {
-			fmt.Fprintf(&b, "- %s\n", cell(s))
-		}
-		b.WriteString("\n")
+	if p.commit != "" {
+		fmt.Fprintf(&b, "- commit %s\n", p.commit)
 	}
-	b.WriteString("| part | trials | met | refreshes | lost | why | beyond P1 | leaks |\n|---|--:|--:|--:|--:|---|--:|--:|\n")
+	b.WriteString("\n## Result\n\n" + p.result())
+	b.WriteString("| part | trials | met | discarded | refreshes | lost | why | beyond P1 | leaks |\n|---|--:|--:|--:|--:|--:|---|--:|--:|\n")
 	for _, part := range p.parts() {
 		t := total(p.of(part))
-		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %s | %d | %d |\n", cell(part), t.Trials, t.Faults, t.Refreshes, t.Losses,
-			cell(counts(t.LossReasons)), t.P1Violations, t.Leaks)
+		why := counts(t.LossReasons)
+		if t.Texts > 0 {
+			why = strings.TrimPrefix(fmt.Sprintf("%s; %d texts searched", why, t.Texts), "; ")
+		}
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %s | %d | %d |\n", cell(part), t.Trials, t.Faults, t.Discarded, t.Refreshes, t.Losses,
+			cell(why), t.P1Violations, t.Leaks)
 	}
 	for _, part := range p.parts() {
-		fmt.Fprintf(&b, "\n## %s%s\n\n", strings.ToUpper(part[:1]), part[1:])
-		if isKillPart(part) {
-			b.WriteString(byPoint(p.of(part)))
-			continue
+		title := strings.ToUpper(part[:1]) + part[1:]
+		if strings.Contains(part, "/") {
+			title = part // the name of a project
 		}
-		b.WriteString(byRow(p.of(part)))
+		fmt.Fprintf(&b, "\n## %s\n\n", title)
+		if isKillPart(part) {
+			b.WriteString(aboutPoints)
+		}
+		b.WriteString(byRow(byName(p.of(part))))
 	}
 	return b.String()
 }
 
-func byRow(rows []row.Row) string {
+// result says whether every promise held, what was left out, and which points
+// were never hit.
+func (p page) result() string {
 	var b strings.Builder
-	b.WriteString("| what | provider | trials | met | refreshes | lost | outcome |\n|---|---|--:|--:|--:|--:|---|\n")
-	for _, r := range rows {
-		fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %d | %s |\n", cell(r.Name), cell(r.Provider), r.Trials, r.Faults, r.Refreshes, r.Losses, cell(outcome(r)))
+	red := p.red()
+	switch {
+	case len(red) > 0:
+		fmt.Fprintf(&b, "**%d promises did not hold, or were not shown:**\n\n", len(red))
+		for _, s := range red {
+			fmt.Fprintf(&b, "- %s\n", cell(s))
+		}
+		b.WriteString("\n")
+	case len(p.left) > 0:
+		b.WriteString("No promise was broken in what was run. This was not the whole harness.\n\n")
+	default:
+		b.WriteString("Every promise held.\n\n")
 	}
+	bullets := func(title string, lines []string) {
+		if len(lines) == 0 {
+			return
+		}
+		b.WriteString(title + "\n\n")
+		for _, s := range lines {
+			fmt.Fprintf(&b, "- %s\n", cell(s))
+		}
+		b.WriteString("\n")
+	}
+	bullets("Left out:", p.left)
+	bullets("Points that no run passed when it was aimed at, so that nothing is shown there:", p.missed())
 	return b.String()
+}
+
+// byRow is the table of one part. Rows that search, and try nothing, have a
+// table of their own.
+func byRow(rows []row.Row) string {
+	var tried, searched strings.Builder
+	for _, r := range rows {
+		if r.Texts > 0 {
+			fmt.Fprintf(&searched, "| %s | %d | %d | %s |\n", cell(r.Name), r.Texts, r.Leaks, cell(outcome(r)))
+			continue
+		}
+		fmt.Fprintf(&tried, "| %s | %s | %d | %d | %d | %d | %d | %d | %d | %s |\n", cell(r.Name), cell(r.Provider),
+			r.Trials, r.Faults, r.Discarded, r.Refreshes, r.Losses, r.P1Violations, r.Leaks, cell(outcome(r)))
+	}
+	text := ""
+	if searched.Len() > 0 {
+		text = "| where was searched | texts | leaks | how |\n|---|--:|--:|---|\n" + searched.String()
+	}
+	if tried.Len() > 0 {
+		if text != "" {
+			text += "\n"
+		}
+		text += "| what | provider | trials | met | discarded | refreshes | lost | beyond P1 | leaks | outcome |\n" +
+			"|---|---|--:|--:|--:|--:|--:|--:|--:|---|\n" + tried.String()
+	}
+	return text
 }
 
 // killPart is the part of which each row is one system call, and which has the
@@ -93,45 +147,27 @@ const killPart = "kill points"
 
 func isKillPart(part string) bool { return strings.HasPrefix(part, killPart) }
 
-// byPoint puts the providers side by side.
-func byPoint(rows []row.Row) string {
-	var names, providers []string
-	found := map[string]row.Row{}
+const aboutPoints = `Each system call of a refresh that touches a file, a name or the provider's connection, killed or failed at its
+beginning, in the order of a run. Named are the step of the protocol, the call and what it is about. Of calls that look
+alike within a step, the first is meant. With SIGKILL the whole process is gone before the call happens; with an error
+code the call fails once.
+
+`
+
+// byName puts rows of one name beside each other, where the first of them was.
+func byName(rows []row.Row) (sorted []row.Row) {
+	var names []string
+	of := map[string][]row.Row{}
 	for _, r := range rows {
-		if !slices.Contains(names, r.Name) {
+		if of[r.Name] == nil {
 			names = append(names, r.Name)
 		}
-		if !slices.Contains(providers, r.Provider) {
-			providers = append(providers, r.Provider)
-		}
-		found[r.Name+"\x00"+r.Provider] = r
+		of[r.Name] = append(of[r.Name], r)
 	}
-	var b strings.Builder
-	b.WriteString("Each system call of a refresh that touches a file, a name or the provider's connection, killed or failed at its\n" +
-		"beginning, in the order of a run. Named are the step of the protocol, the call and what it is about. Of calls that look\n" +
-		"alike within a step, the first is meant. With SIGKILL the whole process is gone before the call happens; with an error\n" +
-		"code the call fails once.\n\n")
-	b.WriteString("| point |" + strings.Repeat(" %s |", len(providers)) + "\n")
-	head := b.String()
-	b.Reset()
-	fmt.Fprintf(&b, head, anys(providers)...)
-	b.WriteString("|---|" + strings.Repeat("---|", len(providers)) + "\n")
 	for _, name := range names {
-		fmt.Fprintf(&b, "| %s |", cell(name))
-		for _, provider := range providers {
-			r := found[name+"\x00"+provider]
-			fmt.Fprintf(&b, " %d: %s |", r.Faults, cell(outcome(r)))
-		}
-		b.WriteString("\n")
+		sorted = append(sorted, of[name]...)
 	}
-	return b.String()
-}
-
-func anys(s []string) (all []any) {
-	for _, v := range s {
-		all = append(all, cell(v))
-	}
-	return all
+	return sorted
 }
 
 // outcome says what became of a row's trials.

@@ -11,21 +11,29 @@ import (
 )
 
 func sample() page {
-	return page{command: "chaos/run", at: time.Unix(0, 0), machine: []string{"a machine"}, rows: []row.Row{
-		{Part: "kill points", Name: "SIGKILL at spill: write spill", Provider: "strict", Trials: 3, Faults: 3, Losses: 1, LossReasons: map[string]int{row.Unwritten: 1}, RecoveredBy: map[string]int{"the spill": 2}},
-		{Part: "kill points", Name: "SIGKILL at spill: write spill", Provider: "grace 10m", Trials: 3, Faults: 3, RecoveredBy: map[string]int{"the next run": 3}},
-		{Part: "disk", Name: "full | read-only", Provider: "strict", Trials: 2, Faults: 2, Refreshes: 7},
-	}}
+	return page{command: "chaos/run", commit: "abc, with changes", at: time.Unix(0, 0), machine: []string{"a machine"},
+		required: []string{"kill points", "disk", "leaks"}, rows: []row.Row{
+			{Part: "kill points", Name: "SIGKILL at spill: write spill", Provider: "strict", Trials: 4, Faults: 3, Refreshes: 9, Losses: 1,
+				LossReasons: map[string]int{row.Unwritten: 1}, RecoveredBy: map[string]int{"the spill": 2}},
+			{Part: "kill points", Name: "EIO at start: read key", Provider: "strict", Trials: 6, MayMiss: true},
+			{Part: "kill points", Name: "SIGKILL at spill: write spill", Provider: "grace 10m", Trials: 3, Faults: 3, RecoveredBy: map[string]int{"the next run": 3}},
+			{Part: "disk", Name: "full | read-only", Provider: "strict", Trials: 2, Faults: 2, Refreshes: 7, Discarded: 1},
+			{Part: "leaks", Name: "everywhere", Texts: 99},
+			{Part: "leaks", Name: "planted", Trials: 5, Faults: 5},
+		}}
 }
 
 func TestPage(t *testing.T) {
 	t.Parallel()
 	text := sample().text()
 	for _, want := range []string{
-		"Every promise held.", "1970-01-01 00:00 UTC by `chaos/run`", "- a machine\n",
-		"| point | strict | grace 10m |\n", "| SIGKILL at spill: write spill | 3: the spill 2; **lost**: " + row.Unwritten + " 1 | 3: the next run 3 |\n",
-		"| kill points | 6 | 6 | 0 | 1 | " + row.Unwritten + " 1 | 0 | 0 |\n",
-		"| full \\| read-only | strict | 2 | 2 | 7 | 0 |  |\n",
+		"Every promise held.", "1970-01-01 00:00 UTC by `chaos/run`", "- a machine\n", "- commit abc, with changes\n",
+		"| SIGKILL at spill: write spill | strict | 4 | 3 | 0 | 9 | 1 | 0 | 0 | the spill 2; **lost**: " + row.Unwritten + " 1 |\n" +
+			"| SIGKILL at spill: write spill | grace 10m | 3 | 3 |",
+		"| kill points | 13 | 6 | 0 | 9 | 1 | " + row.Unwritten + " 1 | 0 | 0 |\n",
+		"| full \\| read-only | strict | 2 | 2 | 1 | 7 | 0 | 0 | 0 |  |\n",
+		"- kill points, strict: EIO at start: read key, in 6 runs\n",
+		"| leaks | 5 | 5 | 0 | 0 | 0 | 99 texts searched | 0 | 0 |\n", "| everywhere | 99 | 0 |  |\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q:\n%s", want, text)
@@ -33,13 +41,41 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// "Every promise held" is said of a whole, green harness only.
+func TestPageSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*page)
+		want   string
+		green  bool
+	}{
+		"a part without rows": {func(p *page) { p.required = append(p.required, "network") }, "network", false},
+		"a part that failed":  {func(p *page) { p.failed = []string{"hydra"} }, "hydra", false},
+		"a row never met":     {func(p *page) { p.rows[3].Faults = 0 }, "never met", false},
+		"left out":            {func(p *page) { p.left = []string{"the foreign peers"} }, "- the foreign peers", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := sample()
+			c.change(&p)
+			text := p.text()
+			if strings.Contains(text, "Every promise held") || !strings.Contains(text, c.want) || (len(p.red()) == 0) != c.green {
+				t.Errorf("%d red; the page:\n%s", len(p.red()), text)
+			}
+			if !strings.Contains(p.summary(), strings.TrimPrefix(c.want, "- ")) {
+				t.Errorf("the summary hides it:\n%s", p.summary())
+			}
+		})
+	}
+}
+
 // A broken promise is at the top, in its row, and on the terminal.
 func TestPageShowsBrokenPromises(t *testing.T) {
 	t.Parallel()
 	p := sample()
-	p.rows[2].Losses, p.rows[2].LossReasons = 1, map[string]int{"store outage alone": 1}
+	p.rows[3].Losses, p.rows[3].LossReasons = 1, map[string]int{"store outage alone": 1}
 	text := p.text()
-	if strings.Contains(text, "Every promise held") || strings.Count(text, "1 lost: store outage alone") != 2 || !strings.Contains(text, "**1 promises did not hold:**") {
+	if strings.Contains(text, "Every promise held") || strings.Count(text, "1 lost: store outage alone") != 2 || !strings.Contains(text, "**1 promises did not hold, or were not shown:**") {
 		t.Errorf("the page hides it:\n%s", text)
 	}
 	if !strings.Contains(p.summary(), "RED  disk, strict, full | read-only: 1 lost: store outage alone") {

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"evergrant/internal/grant"
 )
 
 // Box is one machine as evergrant sees it: home, sealed file store, state
@@ -77,10 +80,20 @@ type Result struct {
 	Took           time.Duration
 }
 
-// String shows what a report may show: the last line of stderr.
+// String shows what a report may show: the outcome, and how long it took.
 func (r Result) String() string {
+	return fmt.Sprintf("after %v, %s", r.Took.Round(time.Millisecond), r.Outcome())
+}
+
+// Outcome is the exit code and the last line of stderr that is no hint: alike
+// for runs that ended alike.
+func (r Result) Outcome() string {
 	lines := strings.Split(strings.TrimSpace(r.Stderr), "\n")
-	return fmt.Sprintf("exit %d after %v: %s", r.Code, r.Took.Round(time.Millisecond), lines[len(lines)-1])
+	last := len(lines) - 1
+	for last > 0 && strings.HasPrefix(lines[last], "evergrant: hint: ") {
+		last--
+	}
+	return fmt.Sprintf("exit %d: %s", r.Code, lines[last])
 }
 
 // Run runs a prepared call to its end. An exit code is no error.
@@ -106,14 +119,19 @@ type Call struct {
 
 // locked is a buffer that can be read while the process writes to it.
 type locked struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu    sync.Mutex
+	b     bytes.Buffer
+	block time.Time // when the first line of a rescue block was in it
 }
 
 func (l *locked) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.b.Write(p)
+	n, err := l.b.Write(p)
+	if l.block.IsZero() && bytes.Contains(l.b.Bytes(), []byte("BEGIN ")) {
+		l.block = time.Now()
+	}
+	return n, err
 }
 
 func (l *locked) String() string {
@@ -159,8 +177,12 @@ func (c *Call) finish() {
 	c.box.canary.Look("standard error", []byte(c.result.Stderr))
 }
 
-// Stderr is what the process has written until now.
-func (c *Call) Stderr() string { return c.errs.String() }
+// Block is when the process began to print a rescue block; zero: not yet.
+func (c *Call) Block() time.Time {
+	c.errs.mu.Lock()
+	defer c.errs.mu.Unlock()
+	return c.errs.block
+}
 
 // Ended is closed when the process is gone.
 func (c *Call) Ended() <-chan struct{} { return c.ended }
@@ -186,13 +208,15 @@ type Status struct {
 
 // Status asks for the state of one grant. That the store does not open is an
 // error.
-func (b *Box) Status(ctx context.Context, grant string) (Status, error) {
-	r, err := b.Run(b.Command(ctx, "status", "--json", "--key-file", b.key, grant))
+func (b *Box) Status(ctx context.Context, id string) (Status, error) {
+	r, err := b.Run(b.Command(ctx, "status", "--json", "--key-file", b.key, id))
 	if err != nil {
 		return Status{}, err
 	}
-	if r.Code == 6 && strings.Contains(r.Stderr, "no record of this grant") {
-		return Status{State: "absent"}, nil
+	if r.Code == exitStore {
+		if there, err := b.recorded(id); err != nil || !there {
+			return Status{State: "absent"}, err
+		}
 	}
 	var s Status
 	if err := json.Unmarshal([]byte(r.Stdout), &s); err != nil || r.Code != 0 {
@@ -201,10 +225,39 @@ func (b *Box) Status(ctx context.Context, grant string) (Status, error) {
 	return s, nil
 }
 
-// Search looks for tokens in everything that the machine keeps, but for the
-// sinks.
+// exitStore is the interface's exit code for a store that has no such record
+// or cannot be read; which of the two it is, the folder says.
+const exitStore = 6
+
+// recorded reports whether the store's folder holds a record of a grant.
+func (b *Box) recorded(id string) (bool, error) {
+	name, err := grant.ID(id).Filename()
+	if err == nil {
+		_, err = os.Lstat(filepath.Join(b.Store, name+".json"))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Search looks for tokens in everything that the machine keeps. A file among
+// the sinks may hold one access token, which is the one that its call delivered,
+// and nothing else.
 func (b *Box) Search() error {
-	return b.canary.Tree("the machine's folders", b.Home, func(path string) bool {
-		return strings.HasPrefix(path, b.Out+string(filepath.Separator))
-	})
+	return b.canary.Tree(b.Home, b.place)
+}
+
+// place names a file for people, and says what it may hold.
+func (b *Box) place(path string) (name string, delivered bool) {
+	inside := func(dir string) bool { return strings.HasPrefix(path, dir+string(filepath.Separator)) }
+	switch {
+	case inside(b.Out):
+		return "the sinks' folder", true
+	case inside(b.Store):
+		return "the store's folder", false
+	case inside(b.State):
+		return "the state folder", false
+	}
+	return "the rest of the machine", false
 }

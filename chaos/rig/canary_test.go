@@ -6,9 +6,11 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,7 +36,22 @@ func TestCanaryFindsEveryForm(t *testing.T) {
 			texts["base64url "+before+" "+after] = base64.RawURLEncoding.EncodeToString([]byte(before + token + after))
 		}
 	}
+	// What makes the token different from others, in pieces.
+	random := token[len(token)-26:]
+	for from := range len(random) - rig.PieceLen + 1 {
+		part := random[from : from+rig.PieceLen]
+		texts[fmt.Sprintf("piece %d", from)] = "…" + part + ","
+		texts[fmt.Sprintf("piece %d, small letters", from)] = strings.ToLower(part)
+		texts[fmt.Sprintf("piece %d, hex", from)] = "a" + hex.EncodeToString([]byte(part))
+		for before := range 3 {
+			texts[fmt.Sprintf("piece %d, base64 after %d", from, before)] = base64.URLEncoding.EncodeToString([]byte("-._"[:before] + part + "~~"))
+		}
+	}
+	if c.Holds([]byte(random[:rig.PieceLen-1])) {
+		t.Error("a piece that is too short to know was found")
+	}
 	other := rig.NewCanary()
+	other.NewToken(simulator.KindRefresh)
 	for name, text := range texts {
 		if !c.Holds([]byte(text)) {
 			t.Errorf("%s: not found", name)
@@ -49,16 +66,27 @@ func TestCanaryTree(t *testing.T) {
 	t.Parallel()
 	c, dir := rig.NewCanary(), t.TempDir()
 	token := c.NewToken(simulator.KindAccess)
-	for name, text := range map[string]string{"allowed": token, "clean": "nothing", "leak": "x" + token} {
+	refresh := c.NewToken(simulator.KindRefresh)
+	for name, text := range map[string]string{
+		"clean": "nothing", "leak": "x" + token, "out 1": token + "\n", "out 2": "", // right
+		"out 3": token + "\n" + token + "\n", "out 4": refresh, "out 5": "nothing", "out 6": token[:len(token)-1], // wrong
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := c.Tree("the folder", dir, func(path string) bool { return filepath.Base(path) == "allowed" }); err != nil {
+	place := func(path string) (string, bool) {
+		if strings.HasPrefix(filepath.Base(path), "out") {
+			return "the sinks", true
+		}
+		return "the folder", false
+	}
+	if err := c.Tree(dir, place); err != nil {
 		t.Fatal(err)
 	}
-	leaks, places, looked, _ := c.Leaks()
-	if leaks != 1 || len(places) != 1 || !strings.Contains(places[0], "the folder") || looked != 6 {
-		t.Errorf("%d leaks in %q, %d texts", leaks, places, looked)
+	f := c.Found()
+	want := []string{"files in the folder (1)", "files in the sinks, but for the token delivered (4)"}
+	if f.Leaks != 5 || !slices.Equal(f.Places, want) || f.Texts != 8+9 {
+		t.Errorf("%d leaks in %q, %d texts", f.Leaks, f.Places, f.Texts)
 	}
 }

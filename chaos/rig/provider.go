@@ -66,6 +66,9 @@ func start(p *Provider, rules simulator.Rules, c *Canary) (*Provider, error) {
 	return p, err
 }
 
+// Pending reports whether a request waits for its answer.
+func (p *Provider) Pending() bool { return p.Ledger().Pending > 0 }
+
 // flags point a call at the provider.
 func (p *Provider) flags() []string {
 	f := []string{"--token-url", p.url + "/token", "--client-id", simulator.DefaultClient}

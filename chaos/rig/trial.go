@@ -102,6 +102,27 @@ func (t *Trial) presentations() []simulator.Presentation {
 // Presented is how often tokens of the grant were presented since Mark.
 func (t *Trial) Presented() int { return len(t.presentations()) - t.presented }
 
+// Counts is what the ledger says happened since Mark.
+type Counts struct {
+	Requests    int // presentations
+	Answers     int // of them, those answered with tokens
+	Generations int // different tokens among those
+}
+
+// Counts counts what happened since Mark.
+func (t *Trial) Counts() (c Counts) {
+	spent := map[string]bool{}
+	for _, p := range t.presentations()[t.presented:] {
+		c.Requests++
+		if p.Answered() {
+			c.Answers++
+			spent[p.Token] = true
+		}
+	}
+	c.Generations = len(spent)
+	return c
+}
+
 // Answers says of each presentation since Mark whether the provider answered
 // with tokens.
 func (t *Trial) Answers() (answers []bool) {
@@ -161,18 +182,19 @@ type Verdict struct {
 
 // Recover does what a user does next: runs refresh again, and once more. known
 // is the harness's own knowledge that the next token was on a disk before the
-// fault was over: then no spent token may be presented.
+// fault was over: then no spent token may be presented. The ledger judges; what
+// the program says of itself names who brought the grant back, and is held
+// against it where it cannot be so.
 func (t *Trial) Recover(ctx context.Context, known bool) (Verdict, error) {
 	after := t.presentations()
+	var v Verdict
 	s, err := t.Box.Status(ctx, t.Grant)
 	if err != nil {
-		return Verdict{Broken: err.Error()}, nil
+		v.broke("%v", err)
+	} else if s.Generation < t.before && !t.fresh {
+		v.broke("the generation fell from %d to %d", t.before, s.Generation)
 	}
-	if s.Generation < t.before && !t.fresh {
-		return Verdict{Broken: fmt.Sprintf("the generation fell from %d to %d", t.before, s.Generation)}, nil
-	}
-	v := Verdict{By: t.by(s, after)}
-	known = known || s.Generation > t.before || s.Unsaved > 0
+	v.By = t.by(s, after)
 	r, token, err := t.again(ctx)
 	if err != nil {
 		return v, err
@@ -182,28 +204,46 @@ func (t *Trial) Recover(ctx context.Context, known bool) (Verdict, error) {
 	}
 	switch f, _ := t.Provider.Standing(t.Family); {
 	case r.Code == 3 && f.Alive:
-		v.Broken = "exit 3 while the consent lives"
+		v.broke("exit 3 while the consent lives")
 	case r.Code == 3:
 		v.Lost, v.By = true, ""
 	case r.Code != 0:
-		v.Broken = fmt.Sprintf("the grant is stuck: %v", r)
+		v.broke("the grant is stuck: %v", r)
 	case !t.Provider.AccessValid(grant.NewSecret(token)):
-		v.Broken = "the next run delivered a token that is not valid"
+		v.broke("the next run delivered a token that is not valid")
+	case !t.newest(token):
+		v.broke("the next run delivered a token that is not the newest")
 	default:
 		// That the newest refresh token is in the store shows by spending it.
 		if r, _, err = t.again(ctx); err != nil {
 			return v, err
 		}
 		if f, _ := t.Provider.Standing(t.Family); r.Code != 0 || !f.Alive {
-			v.Broken = fmt.Sprintf("the run after the recovery: %v", r)
+			v.broke("the run after the recovery: %v", r)
 		}
 	}
 	v.P1 = t.excess(after, known)
-	f, _ := t.Provider.Standing(t.Family)
-	for _, n := range f.Refreshes {
-		v.Refreshes += n
+	for _, p := range t.presentations() {
+		if p.Answered() {
+			v.Refreshes++
+		}
 	}
 	return v, nil
+}
+
+// broke notes a promise that did not hold.
+func (v *Verdict) broke(format string, args ...any) {
+	if v.Broken != "" {
+		v.Broken += "; "
+	}
+	v.Broken += fmt.Sprintf(format, args...)
+}
+
+// newest reports whether an access token is the last that the provider issued
+// to the family.
+func (t *Trial) newest(token string) bool {
+	f, _ := t.Provider.Standing(t.Family)
+	return len(f.Access) > 0 && f.Access[len(f.Access)-1] == grant.NewSecret(token).Digest()
 }
 
 // by says who holds the next token, judged by what is there after the fault.

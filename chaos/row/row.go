@@ -26,6 +26,14 @@ type Row struct {
 	Refreshes int // answers with tokens that the provider gave
 	Faults    int // trials in which the fault was met
 	Losses    int // grants that needed a new consent
+	// Discarded are tries in which the fault was not met, by the provider's
+	// ledger; they were judged all the same, and repeated. They are no trials.
+	Discarded int `json:",omitempty"`
+	// Texts are what a row searched that tries nothing: it has no trials.
+	Texts int `json:",omitempty"`
+	// MayMiss: not every run passes there, so that a row whose fault was never
+	// met breaks no promise. The report lists it.
+	MayMiss bool `json:",omitempty"`
 
 	// LossReasons counts the losses by reason: one of the reasons of this
 	// package, or another, which is then a broken promise.
@@ -81,6 +89,12 @@ func (r Row) Violations() []string {
 			v = append(v, fmt.Sprintf("%d lost: %s", n, reason))
 		}
 	}
+	switch {
+	case r.Trials == 0 && r.Texts == 0:
+		v = append(v, "nothing was tried")
+	case r.Missed() && !r.MayMiss:
+		v = append(v, fmt.Sprintf("the fault was never met in %d trials", r.Trials))
+	}
 	known := 0
 	for _, n := range r.LossReasons {
 		known += n
@@ -96,6 +110,9 @@ func (r Row) Violations() []string {
 	}
 	return append(v, r.Broken...)
 }
+
+// Missed reports whether the fault of a row was never met.
+func (r Row) Missed() bool { return r.Texts == 0 && r.Faults == 0 }
 
 // Append writes rows to the end of a file of JSON lines, which it makes if
 // there is none. Whole lines only: several programs may write one file in turn.

@@ -17,7 +17,7 @@ func TestViolations(t *testing.T) {
 		row  row.Row
 		want []string // a part of each sentence
 	}{
-		"nothing":            {row.Row{Trials: 3}, nil},
+		"nothing":            {row.Row{}, nil},
 		"excused":            {row.Row{Losses: 2, LossReasons: map[string]int{row.Unheard: 1, row.Unwritten: 1}}, nil},
 		"written":            {row.Row{Losses: 1, LossReasons: map[string]int{row.Written: 1}}, []string{"1 lost: " + row.Written}},
 		"an outage":          {row.Row{Losses: 2, LossReasons: map[string]int{row.Unheard: 1, "store outage alone": 1}}, []string{"1 lost: store outage alone"}},
@@ -29,6 +29,7 @@ func TestViolations(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			c.row.Trials, c.row.Faults = 3, 3
 			got := c.row.Violations()
 			if len(got) != len(c.want) {
 				t.Fatalf("got %q, want %q", got, c.want)
@@ -39,6 +40,28 @@ func TestViolations(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A row whose fault met nobody shows nothing: it must not be green.
+func TestUnmetIsRed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		row  row.Row
+		want string // "": green
+	}{
+		"met":                  {row.Row{Trials: 3, Faults: 1}, ""},
+		"never met":            {row.Row{Trials: 3}, "never met in 3 trials"},
+		"discarded only":       {row.Row{Discarded: 4}, "nothing was tried"},
+		"never tried":          {row.Row{}, "nothing was tried"},
+		"a point off the way":  {row.Row{Trials: 6, MayMiss: true}, ""},
+		"off the way, untried": {row.Row{MayMiss: true}, "nothing was tried"},
+		"a search":             {row.Row{Texts: 9}, ""},
+	} {
+		got := strings.Join(c.row.Violations(), "; ")
+		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
 	}
 }
 

@@ -35,6 +35,10 @@ type planted struct {
 
 func faults() []planted {
 	const save = "internal/engine/save.go"
+	const spillFirst = "\tif err := a.cfg.Spill.Put(dctx, k); err != nil {\n\t\tunsaved.Spilled = false\n" +
+		"\t\ta.warn(\"the reply could not be spilled to this machine's disk before saving: \" + err.Error())\n\t}\n"
+	const saveThen = "\ts, err := a.put(ctx, k, unsaved)\n"
+	const warns = "\ta.warn(out.Warnings)\n"
 	return []planted{
 		{
 			name: "nothing is spilled before the Swap", file: save,
@@ -43,8 +47,13 @@ func faults() []planted {
 		},
 		{
 			name: "the save comes before the spill", file: save,
-			old: "a.cfg.Spill.Put(dctx, k)", new: "error(nil)",
+			old: spillFirst + saveThen, new: saveThen + spillFirst,
 			parts: "kill", finds: "before it was spilled",
+		},
+		{
+			name: "the spill is not synced", file: "internal/atomicfile/atomicfile.go",
+			old: "\tif err := f.Sync(); err != nil {\n\t\treturn &ReplacedError{Path: path, Err: err}\n\t}\n", new: "",
+			parts: "kill", finds: "does without spill: fsync spill",
 		},
 		{
 			name: "a cancellation ends the save", file: save,
@@ -57,8 +66,18 @@ func faults() []planted {
 			parts: "race", finds: "that P1 does not allow",
 		},
 		{
+			name: "a conflict is ignored, in rolling starts", file: "internal/store/file/file.go",
+			old: "case version(current) != old:", new: "case old == \"\" && version(current) != old:",
+			parts: "rolling", finds: "that P1 does not allow",
+		},
+		{
 			name: "a token is in a warning", file: "internal/cli/refresh.go",
-			old: "\ta.warn(out.Warnings)\n\tdelivered,", new: "\ta.warn([]string{out.Access.Value.Reveal()})\n\tdelivered,",
+			old: warns, new: "\ta.warn([]string{out.Access.Value.Reveal()})\n",
+			parts: "disk,leaks", finds: "leaks",
+		},
+		{
+			name: "half a token is in a warning", file: "internal/cli/refresh.go",
+			old: warns, new: "\tif v := out.Access.Value.Reveal(); v != \"\" {\n\t\ta.warn([]string{v[len(v)-13:]})\n\t}\n",
 			parts: "disk,leaks", finds: "leaks",
 		},
 	}
