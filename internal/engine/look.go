@@ -240,7 +240,7 @@ func (c *call) dropSpill(ctx context.Context, k grant.Credential) {
 // With ErrConflict the record is not ours; other definite errors of the Store's
 // contract say that nothing was written; with any other the outcome is unknown.
 func (c *call) swap(ctx context.Context, old grant.Version, next grant.Credential, budget time.Duration) (grant.Version, error) {
-	start, unknown := c.now(), false
+	start, unknown, durable := c.now(), false, true
 	pause := backoff{next: c.t.RetryMin, most: c.t.RetryMax}
 	for {
 		ver, err := c.swapWithin(ctx, old, next, budget-c.elapsed(start))
@@ -253,7 +253,11 @@ func (c *call) swap(ctx context.Context, old grant.Version, next grant.Credentia
 			// An earlier try may be what we conflict with.
 			cred, ver, lerr := c.cfg.Store.Load(ctx, c.id)
 			if lerr == nil && cred.Writer == next.Writer {
-				return ver, nil
+				if durable {
+					return ver, nil
+				}
+				old, durable = ver, true // ours, and to be written once more
+				continue
 			}
 			if lerr == nil || errors.Is(lerr, grant.ErrNotFound) {
 				return "", err
@@ -263,6 +267,7 @@ func (c *call) swap(ctx context.Context, old grant.Version, next grant.Credentia
 			return "", err
 		default:
 			unknown = true
+			durable = durable && !errors.Is(err, grant.ErrNotDurable)
 		}
 		d := pause.pause(c.cfg.Jitter())
 		if c.elapsed(start)+d > budget || sleep(ctx, d) != nil {

@@ -98,7 +98,7 @@ func (a *attempt) put(ctx context.Context, k grant.Credential, unsaved *UnsavedE
 	pause := backoff{next: a.t.RetryMin, most: a.t.RetryMax}
 	ver, next := a.ver, k
 	budget, begun := max(a.t.Lease-a.elapsed(a.start), a.t.Settle), a.now()
-	rescue := a.rescuer(k, unsaved)
+	rescue, durable := a.rescuer(k, unsaved), true
 	for {
 		newVer, err := a.trySwap(ctx, ver, next, budget-a.elapsed(begun))
 		if err == nil {
@@ -114,10 +114,14 @@ func (a *attempt) put(ctx context.Context, k grant.Credential, unsaved *UnsavedE
 			case res == Write:
 				ver, next = s.ver, s.cred
 				continue
+			case res == Saved && s.cred.Writer == k.Writer && !durable:
+				ver, next, durable = s.ver, s.cred, true // ours, and to be written once more
+				continue
 			default:
 				return a.settled(ctx, k, s.cred, res)
 			}
 		}
+		durable = durable && !errors.Is(err, grant.ErrNotDurable)
 		left := budget - a.elapsed(begun)
 		rescue(ctx, left)
 		if left <= 0 {

@@ -23,6 +23,9 @@ var (
 	// ErrNotWritten: this Swap wrote nothing, for a reason other than a
 	// conflict, such as a folder that is not writable.
 	ErrNotWritten = errors.New("nothing was written")
+	// ErrNotDurable: this Swap's record is in place, and may not survive a power
+	// failure. The outcome counts as unknown until a later Swap is durable.
+	ErrNotDurable = errors.New("not certain to be durable")
 	// ErrNeedsConsent: a person has to sign in again.
 	ErrNeedsConsent = errors.New("needs a new consent")
 	// ErrInDoubt: a reply was lost and the next try is not allowed yet.

@@ -202,7 +202,7 @@ func (s *Store) replace(path string, old grant.Version, next grant.Credential) (
 	var replaced *atomicfile.ReplacedError
 	switch {
 	case errors.As(err, &replaced):
-		return "", err // in place, and perhaps not durable: unknown
+		return "", fmt.Errorf("%w: %w", grant.ErrNotDurable, err)
 	case err != nil:
 		return "", notWritten(err)
 	}
