@@ -178,7 +178,7 @@ func brokenSyncs() []failingSync {
 		{"the spill's fsync fails with EIO", spill.Class, stepReply, 0, []point{spill}},
 		{"the spill folder's fsync fails with EIO", spills.Class, stepReply, 0, []point{spills}},
 		{"the record's fsync fails with EIO from the request on", record.Class, stepReply, exitUnsaved, []point{record}},
-		{"the store folder's fsync fails with EIO from the request on", records.Class, stepReply, 0, []point{records}},
+		{"the store folder's fsync fails with EIO from the request on", records.Class, stepReply, exitUnsaved, []point{records}},
 	}
 }
 
