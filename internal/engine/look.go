@@ -101,7 +101,8 @@ func (c *call) vet(s snapshot) error {
 	case s.cred.Bind != c.cfg.Bind && !c.unproven(s):
 		return fmt.Errorf("%w: %s", ErrBound, bindDifference(s.cred.Bind, c.cfg.Bind))
 	}
-	return c.vetSeed(s)
+	c.vetSeed(s)
+	return nil
 }
 
 func bindDifference(have, want grant.Binding) string {
@@ -112,11 +113,10 @@ func bindDifference(have, want grant.Binding) string {
 }
 
 // vetSeed warns of a seed that is neither the grant's own nor wanted.
-func (c *call) vetSeed(s snapshot) error {
+func (c *call) vetSeed(s snapshot) {
 	if s.cred.State == grant.Live && !c.r.Seed.IsZero() && !s.cred.Knows(c.r.Seed.Digest()) {
 		c.warn("the refresh token that was given is not one of this grant (another account, another grant, or a new sign-in?); the record is used: repair --adopt takes the token instead")
 	}
-	return nil
 }
 
 // unproven reports a record that never yielded a token, whose refresh token

@@ -29,7 +29,7 @@ func (a *attempt) save(ctx context.Context, ts grant.TokenSet) (Outcome, error) 
 	case errors.Is(err, errAgain): // the stored record stays and is newer
 		return Outcome{}, err
 	case err != nil:
-		a.refreshed, a.rotated = true, !ts.Refresh.IsZero() && rotated(k)
+		a.refreshed, a.rotated = true, rotated(k)
 		return a.outcome(k), err
 	}
 	if s.Writer != k.Writer {

@@ -2,48 +2,16 @@
 // GitHub Actions step.
 package githuboutput
 
-import (
-	"context"
-	"fmt"
-
-	"evergrant/internal/grant"
-	"evergrant/internal/workflow"
-)
-
-// Sink appends to the file that the runner named in GITHUB_OUTPUT.
-type Sink struct {
-	name, path string
-	mask       *workflow.Masker
-}
+import "evergrant/internal/workflow"
 
 // Open checks the name of the output and that the file at path, the value of
 // GITHUB_OUTPUT, can be appended to.
-func Open(name, path string, mask *workflow.Masker) (*Sink, error) {
+func Open(name, path string, mask *workflow.Masker) (*workflow.Sink, error) {
 	if err := workflow.ValidOutput(name); err != nil {
 		return nil, err
 	}
 	if err := workflow.CheckFile("GITHUB_OUTPUT", path); err != nil {
 		return nil, err
 	}
-	return &Sink{name, path, mask}, nil
+	return workflow.NewSink("output", name, path, mask), nil
 }
-
-// Deliver masks the token in the job's log and then sets the output. A later
-// delivery wins over an earlier one: the runner reads the file in order.
-func (s *Sink) Deliver(ctx context.Context, t grant.AccessToken) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := t.Deliverable(); err != nil {
-		return err
-	}
-	if err := s.mask.Mask(t.Value); err != nil {
-		return err
-	}
-	if err := workflow.Append(s.path, s.name, t.Value); err != nil {
-		return fmt.Errorf("setting the output %s: %w", s.name, err)
-	}
-	return nil
-}
-
-var _ grant.Sink = (*Sink)(nil)
