@@ -147,10 +147,13 @@ func classify(err error) (code int, hints []string) {
 		coded    *codedError
 		unsaved  *unsavedError
 		delivery *deliveryError
+		command  *commandError
 	)
 	switch {
 	case err == nil:
 		return exitOK, nil
+	case errors.As(err, &command):
+		return command.code, nil
 	case errors.As(err, &usage):
 		return exitUsage, usage.hints
 	case errors.As(err, &coded):
@@ -184,7 +187,7 @@ func nonEmpty(s string) []string {
 // report prints the one line of an error and its hints, and returns the code.
 func report(stderr io.Writer, err error) int {
 	code, hints := classify(err)
-	if err == nil {
+	if command := (*commandError)(nil); err == nil || errors.As(err, &command) {
 		return code
 	}
 	fmt.Fprintf(stderr, "evergrant: %s\n", oneLine(inWords(err.Error())))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,6 +35,8 @@ type app struct {
 	reported bool     // a report with the failure in it was printed
 	grant    grant.ID // once it is known
 	warned   []string // so far
+	// handler takes the signals instead, while a command runs beside this program.
+	handler atomic.Pointer[func(os.Signal)]
 	// speedUp and clockOffset are for tests and the demonstration. They are
 	// hidden, and say so when used.
 	speedUp     int
@@ -87,7 +90,7 @@ func (a *app) root() *cobra.Command {
 	_ = flags.MarkHidden("speed-up")
 	_ = flags.MarkHidden("clock-offset")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(a.refreshCommand(), a.tokenCommand(), a.statusCommand(), a.repairCommand(), a.rescueCommand(),
+	root.AddCommand(a.refreshCommand(), a.tokenCommand(), a.runCommand(), a.statusCommand(), a.repairCommand(), a.rescueCommand(),
 		a.providersCommand(), a.keyCommand(), a.simulateCommand(), a.demoCommand(), a.versionCommand())
 	a.noteBeginning(root)
 	return root
@@ -160,8 +163,11 @@ func (a *app) signals(parent context.Context) (context.Context, func()) {
 	go func() {
 		defer close(done)
 		for s := range ch {
+			give := a.handler.Load()
 			switch {
 			case s == syscall.SIGPIPE:
+			case give != nil:
+				(*give)(s)
 			case ctx.Err() == nil:
 				a.console.notef("%v: stopping; a token in flight is saved first", s)
 				cancel(errInterrupted)

@@ -256,7 +256,7 @@ func (a *app) checkPlace(p place, t target) (place, error) {
 	switch {
 	case a.env.ci() && !p.named && t.behaviour.Rotates:
 		return p, usagef("no store is named, and in CI the default one vanishes with the runner: %s rotates its refresh tokens, so the next run would spend a dead one", t.title).
-			hint("name a folder that outlives the job, sealed: --store file:/var/lib/evergrant --key-env EVERGRANT_KEY",
+			hint("name a repository of your forge, or a folder that outlives the job, both sealed: --store git: or --store file:/var/lib/evergrant",
 				"evergrant key new makes the key; keep it as a secret of the CI system, in the variable EVERGRANT_KEY")
 	case a.env.ci() && !p.named:
 		p.location = store.None()

@@ -13,7 +13,7 @@ import (
 // openSinks checks the sinks before anything is spent. In a step of GitHub
 // Actions a preset that says where its token is expected has sinks by default.
 func (a *app) openSinks(p *plan, urls []string) error {
-	if len(urls) == 0 && a.env.githubActions() && p.target.accessEnv != "" {
+	if urls == nil && a.env.githubActions() && p.target.accessEnv != "" {
 		if a.env.get("GITHUB_ENV") != "" {
 			urls = append(urls, "github-env:"+p.target.accessEnv)
 		}

@@ -1,0 +1,9 @@
+//go:build !unix
+
+package cli
+
+import "os"
+
+// passedOn is what a system has besides the signals that end a program. With
+// none, signal.Notify would take every signal, so the one that ends it stands here.
+func passedOn() []os.Signal { return []os.Signal{os.Interrupt} }
