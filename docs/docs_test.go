@@ -229,7 +229,7 @@ func TestFlags(t *testing.T) {
 	t.Parallel()
 	dir, flag := program(t), regexp.MustCompile(`--[a-z][a-z-]+`)
 	have := map[string]bool{"--help": true, "--verbose": true, "--quiet": true}
-	for _, command := range [][]string{{"refresh"}, {"token"}, {"run"}, {"status"}, {"repair"}, {"rescue"}, {"providers"},
+	for _, command := range [][]string{{"refresh"}, {"token"}, {"run"}, {"helper", "git-credential"}, {"status"}, {"repair"}, {"rescue"}, {"providers"},
 		{"key", "new"}, {"key", "show-recipient"}, {"key", "rotate"}, {"simulate"}, {"demo"}, {"version"}} {
 		for line := range strings.Lines(string(evergrant(t, dir, append(command, "--help")...))) {
 			if f := flag.FindString(line); f != "" && regexp.MustCompile(`^ +(-\w, )?--`).MatchString(line) {
@@ -240,7 +240,7 @@ func TestFlags(t *testing.T) {
 	named := map[string]bool{}
 	for _, f := range flag.FindAllString(read(t, "docs/cli.md"), -1) {
 		named[f] = true
-		if !have[f] && f != "--help" && f != "--unix-socket" { // the last is curl's
+		if !have[f] && f != "--help" && f != "--unix-socket" && f != "--config" { // the last two are curl's
 			t.Errorf("docs/cli.md names %s, which the program does not have", f)
 		}
 	}

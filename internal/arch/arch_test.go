@@ -63,7 +63,7 @@ func layer(importPath string) (n int, ok bool) {
 	switch {
 	case p == "internal/grant", p == "internal/atomicfile":
 		return 0, true
-	case p == "internal/record", p == "internal/oauth", p == "internal/workflow", p == "internal/tokensocket":
+	case p == "internal/record", p == "internal/oauth", p == "internal/workflow", p == "internal/tokensocket", p == "internal/handover":
 		return 1, true
 	case p == "internal/provider", p == "internal/spill", p == "internal/mark", p == "internal/holder",
 		path.Dir(p) == "internal/store", path.Dir(p) == "internal/sink":

@@ -215,8 +215,8 @@ func hasEmbed(comments []*ast.Comment) bool {
 func revealers() []string {
 	return []string{
 		"internal/grant/", "internal/oauth/", "internal/record/", "internal/workflow/", "internal/sink/", "internal/simulator/",
-		"internal/store/git/",                          // the credential that git sends
-		"internal/tokensocket/", "internal/cli/run.go", // the two ways to a command's token
+		"internal/store/git/",                                                // the credential that git sends
+		"internal/tokensocket/", "internal/cli/run.go", "internal/handover/", // the ways to other programs
 		"internal/cli/env.go", "internal/cli/grantflags.go", "internal/cli/storeflags.go", "internal/cli/target.go",
 		"internal/cli/key.go", "internal/cli/rescue.go", "internal/cli/simulate.go", "internal/cli/demo",
 	}

@@ -90,7 +90,7 @@ func (a *app) root() *cobra.Command {
 	_ = flags.MarkHidden("speed-up")
 	_ = flags.MarkHidden("clock-offset")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(a.refreshCommand(), a.tokenCommand(), a.runCommand(), a.statusCommand(), a.repairCommand(), a.rescueCommand(),
+	root.AddCommand(a.refreshCommand(), a.tokenCommand(), a.runCommand(), a.helperCommand(), a.statusCommand(), a.repairCommand(), a.rescueCommand(),
 		a.providersCommand(), a.keyCommand(), a.simulateCommand(), a.demoCommand(), a.versionCommand())
 	a.noteBeginning(root)
 	return root

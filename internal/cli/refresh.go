@@ -106,19 +106,9 @@ func (a *app) refresh(parent context.Context, args []string, o refreshOptions) e
 	if err != nil {
 		return err
 	}
-	s, err := a.begun(ctx, p, o)
-	if err != nil {
-		return because(ctx, err)
-	}
-	out, err := s.engine.Access(ctx, p.id, p.request)
-	out.Warnings = append(p.warned, a.consider(out)...)
-	a.warn(out.Warnings)
-	unsaved := (*engine.UnsavedError)(nil)
-	switch {
-	case errors.As(err, &unsaved):
-		err = &unsavedError{err, s.kept}
-	case err != nil:
-		return a.explain(p, because(ctx, err))
+	s, out, err := a.obtain(ctx, p, o)
+	if out.Access.Value.IsZero() {
+		return err
 	}
 	delivered, derr := a.deliver(ctx, p, out.Access)
 	if err != nil && derr != nil {
@@ -131,6 +121,26 @@ func (a *app) refresh(parent context.Context, args []string, o refreshOptions) e
 		err = &deliveryError{[]error{rerr}}
 	}
 	return err
+}
+
+// obtain makes sure that there is an access token. An outcome that has one is
+// good whatever the error says: with an *unsavedError it was had and not saved.
+func (a *app) obtain(ctx context.Context, p plan, o refreshOptions) (*session, engine.Outcome, error) {
+	s, err := a.begun(ctx, p, o)
+	if err != nil {
+		return nil, engine.Outcome{}, because(ctx, err)
+	}
+	out, err := s.engine.Access(ctx, p.id, p.request)
+	out.Warnings = append(p.warned, a.consider(out)...)
+	a.warn(out.Warnings)
+	unsaved := (*engine.UnsavedError)(nil)
+	switch {
+	case errors.As(err, &unsaved):
+		err = &unsavedError{err, s.kept}
+	case err != nil:
+		return s, engine.Outcome{}, a.explain(p, because(ctx, err))
+	}
+	return s, out, err
 }
 
 // begun opens the store and builds the engine.
