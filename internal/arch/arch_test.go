@@ -61,16 +61,16 @@ func list(t *testing.T, args ...string) []pkg {
 func layer(importPath string) (n int, ok bool) {
 	p := strings.TrimPrefix(importPath, module+"/")
 	switch {
-	case p == "internal/grant", p == "internal/atomicfile":
+	case p == "internal/grant", p == "internal/atomicfile", p == "internal/folderlock":
 		return 0, true
-	case p == "internal/record", p == "internal/oauth", p == "internal/workflow", p == "internal/tokensocket", p == "internal/handover":
+	case p == "internal/record", p == "internal/oauth", p == "internal/workflow", p == "internal/tokensocket", p == "internal/handover", p == "internal/jsonfile":
 		return 1, true
-	case p == "internal/provider", p == "internal/spill", p == "internal/mark", p == "internal/holder",
+	case p == "internal/provider", p == "internal/config", p == "internal/spill", p == "internal/mark", p == "internal/holder",
 		path.Dir(p) == "internal/store", path.Dir(p) == "internal/sink":
 		return 2, true
 	case p == "internal/engine":
 		return 3, true
-	case p == "internal/simulator":
+	case p == "internal/simulator", p == "internal/importer":
 		return 4, true
 	case p == "internal/cli", p == "internal/store", p == "internal/sink":
 		return 5, true

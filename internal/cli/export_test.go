@@ -1,5 +1,13 @@
 package cli
 
+import (
+	"github.com/spf13/pflag"
+
+	"evergrant/internal/config"
+)
+
+import "evergrant/internal/simulator"
+
 // The tests of this package are external; these are the inner parts that have
 // tables of their own.
 var (
@@ -33,4 +41,32 @@ func Unsaved(err error, block bool, path string) error {
 // StateFolder is environment.stateFolder.
 func StateFolder(env func(string) (string, bool)) (string, error) {
 	return environment(env).stateFolder()
+}
+
+// SimulatedAs is what simulate --as PRESET runs, for a client without secret.
+func SimulatedAs(preset string) (simulator.Config, error) {
+	return new(app).simulatorConfig(simulateOptions{as: preset})
+}
+
+// Configured is the settings of a configuration file, by name.
+func Configured() map[string]config.Kind {
+	kinds := map[string]config.Kind{}
+	for name, c := range configured() {
+		kinds[name] = c.kind
+	}
+	return kinds
+}
+
+// FlagUse is what --help says of a flag of refresh; "" when there is none.
+func FlagUse(name string) string {
+	var o refreshOptions
+	flags := pflag.NewFlagSet("refresh", pflag.ContinueOnError)
+	o.register(flags)
+	o.registerReport(flags)
+	f := flags.Lookup(name)
+	if f == nil {
+		return ""
+	}
+	_, use := pflag.UnquoteUsage(f)
+	return use
 }

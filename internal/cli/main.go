@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"evergrant/internal/config"
 	"evergrant/internal/grant"
 )
 
@@ -35,6 +36,7 @@ type app struct {
 	reported bool     // a report with the failure in it was printed
 	grant    grant.ID // once it is known
 	warned   []string // so far
+	config   config.File
 	// handler takes the signals instead, while a command runs beside this program.
 	handler atomic.Pointer[func(os.Signal)]
 	// speedUp and clockOffset are for tests and the demonstration. They are
@@ -90,7 +92,7 @@ func (a *app) root() *cobra.Command {
 	_ = flags.MarkHidden("speed-up")
 	_ = flags.MarkHidden("clock-offset")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(a.refreshCommand(), a.tokenCommand(), a.runCommand(), a.helperCommand(), a.statusCommand(), a.repairCommand(), a.rescueCommand(),
+	root.AddCommand(a.refreshCommand(), a.tokenCommand(), a.runCommand(), a.handoverCommand(), a.statusCommand(), a.repairCommand(), a.rescueCommand(),
 		a.providersCommand(), a.keyCommand(), a.simulateCommand(), a.demoCommand(), a.versionCommand())
 	a.noteBeginning(root)
 	return root
@@ -104,6 +106,9 @@ func (a *app) noteBeginning(cmd *cobra.Command) {
 			a.began = true
 			if f := cmd.Flags().Lookup("json"); f != nil {
 				a.json = f.Value.String() == "true"
+			}
+			if err := a.configure(cmd, args); err != nil {
+				return err
 			}
 			return run(cmd, args)
 		}

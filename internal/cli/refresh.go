@@ -24,6 +24,7 @@ type refreshOptions struct {
 	store  storeOptions
 
 	fromEnv         string
+	namedSeed       bool // only the variable of --from-env: grants that are refreshed together have none in common
 	noCreate        bool
 	minTTL          time.Duration
 	minTTLSet       bool
@@ -39,6 +40,7 @@ type refreshOptions struct {
 }
 
 func (o *refreshOptions) register(f *pflag.FlagSet) {
+	registerConfig(f)
 	o.client.register(f)
 	o.store.register(f)
 	f.StringVar(&o.fromEnv, "from-env", "", "environment variable `VAR` with a refresh token to start from (default EVERGRANT_REFRESH_TOKEN, or the preset's)")
@@ -56,19 +58,32 @@ func (o *refreshOptions) register(f *pflag.FlagSet) {
 
 func (a *app) refreshCommand() *cobra.Command {
 	var o refreshOptions
+	var all bool
 	cmd := &cobra.Command{
 		Use:   "refresh [GRANT]",
 		Short: "make sure that a grant has a living access token, and deliver it",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if all {
+				if len(args) > 0 {
+					return usagef("--all refreshes every grant, and one is named")
+				}
+				return a.refreshAll(cmd.Context(), cmd.Flags())
+			}
 			o.minTTLSet = cmd.Flags().Changed("min-ttl")
 			return a.refresh(cmd.Context(), args, o)
 		},
 	}
 	o.register(cmd.Flags())
-	cmd.Flags().StringArrayVar(&o.sinks, "sink", nil, "where the access token goes, as a `URL`; repeatable: "+sink.Schemes)
-	cmd.Flags().BoolVar(&o.json, "json", false, "a report on standard output; never a token")
+	o.registerReport(cmd.Flags())
+	cmd.Flags().BoolVar(&all, "all", false, "refresh every grant of the configuration")
 	return cmd
+}
+
+// registerReport adds what refresh has and token has not.
+func (o *refreshOptions) registerReport(f *pflag.FlagSet) {
+	f.StringArrayVar(&o.sinks, "sink", nil, "where the access token goes, as a `URL`; repeatable: "+sink.Schemes)
+	f.BoolVar(&o.json, "json", false, "a report on standard output; never a token")
 }
 
 func (a *app) tokenCommand() *cobra.Command {
@@ -221,11 +236,12 @@ func (a *app) plan(args []string, o refreshOptions) (plan, error) {
 		MinTTL: o.life(p.target.behaviour), After: o.after, Force: o.force, Wait: o.wait, BestEffort: o.bestEffort,
 		NoRevokeRunning: o.noRevokeRunning, NoCreate: o.noCreate, MinGeneration: o.minGeneration,
 	}
-	seed, warning, err := a.seed(o.fromEnv, p.target.refreshEnv)
-	if err != nil {
-		return p, err
+	var warning string
+	if o.fromEnv != "" || !o.namedSeed {
+		if p.request.Seed, warning, err = a.seed(o.fromEnv, p.target.refreshEnv); err != nil {
+			return p, err
+		}
 	}
-	p.request.Seed = seed
 	p.warned = append(p.warned, nonEmpty(warning)...)
 	for _, name := range p.target.shadows {
 		if a.env.get(name) != "" {

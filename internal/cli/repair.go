@@ -32,6 +32,7 @@ func (a *app) repairCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return a.repair(cmd.Context(), args, o) },
 	}
 	f := cmd.Flags()
+	registerConfig(f)
 	o.client.register(f)
 	o.store.register(f)
 	f.BoolVar(&o.adopt, "adopt", false, "start a new consent from the refresh token in --from-env")

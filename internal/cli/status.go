@@ -36,6 +36,7 @@ func (a *app) statusCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return a.status(cmd.Context(), args, o) },
 	}
 	o.store.register(cmd.Flags())
+	registerConfig(cmd.Flags())
 	cmd.Flags().BoolVar(&o.json, "json", false, "a report on standard output; never a token")
 	cmd.Flags().DurationVar(&o.warn, "warn", 0, "end with code 3 when a consent ends within this time, as in 72h")
 	return cmd
@@ -91,39 +92,51 @@ func (a *app) status(ctx context.Context, args []string, o statusOptions) error 
 	if o.warn < 0 {
 		return usagef("--warn cannot be negative")
 	}
-	p, err := o.store.resolve(a)
-	if err != nil {
-		return err
-	}
-	if !p.location.Keeps() {
-		return usagef("store none: keeps nothing, so there is nothing to show")
-	}
-	if p.named {
-		if err := p.missing(); err != nil {
-			return err
-		}
-	}
-	st, err := p.open()
-	if err != nil {
-		return err
-	}
 	var all []grantStatus
-	if len(args) > 0 {
-		if a.grant, err = grantName(a.env, args, ""); err != nil {
-			return err
-		}
-		one, err := a.look(ctx, st, p, a.grant)
-		if err != nil {
-			return because(ctx, fmt.Errorf("grant %s: %w", a.grant, err))
-		}
-		all = []grantStatus{one}
-	} else if all, err = a.lookAll(ctx, st, p); err != nil {
+	var err error
+	if len(args) == 0 && len(a.config.Grants) > 0 && o.store.url == "" && a.env.get("EVERGRANT_STORE") == "" {
+		all, err = a.lookConfigured(ctx)
+	} else {
+		all, err = a.lookInStore(ctx, args, o)
+	}
+	if err != nil {
 		return because(ctx, err)
 	}
 	if err := a.show(all, len(args) > 0, o.json); err != nil {
 		return err
 	}
 	return a.alarm(all, o.warn)
+}
+
+// lookInStore looks at one grant of a store, or at all.
+func (a *app) lookInStore(ctx context.Context, args []string, o statusOptions) ([]grantStatus, error) {
+	p, err := o.store.resolve(a)
+	if err != nil {
+		return nil, err
+	}
+	if !p.location.Keeps() {
+		return nil, usagef("store none: keeps nothing, so there is nothing to show")
+	}
+	if p.named {
+		if err := p.missing(); err != nil {
+			return nil, err
+		}
+	}
+	st, err := p.open()
+	if err != nil {
+		return nil, err
+	}
+	if len(args) == 0 {
+		return a.lookAll(ctx, st, p)
+	}
+	if a.grant, err = grantName(a.env, args, ""); err != nil {
+		return nil, err
+	}
+	one, err := a.look(ctx, st, p, a.grant)
+	if err != nil {
+		return nil, fmt.Errorf("grant %s: %w", a.grant, err)
+	}
+	return []grantStatus{one}, nil
 }
 
 func (a *app) lookAll(ctx context.Context, st grant.Store, p place) ([]grantStatus, error) {

@@ -14,17 +14,17 @@ import (
 	"evergrant/internal/handover"
 )
 
-// helperOptions are the flags of refresh, whom the token belongs to, and the only
+// handoverOptions are the flags of refresh, whom the token belongs to, and the only
 // hosts that get it: a helper that is configured for all hosts by mistake must not
 // hand a token to each that git or docker talks to.
-type helperOptions struct {
+type handoverOptions struct {
 	refreshOptions
 	user  string
 	hosts []string
 }
 
-func (a *app) helperCommand() *cobra.Command {
-	helper := &cobra.Command{
+func (a *app) handoverCommand() *cobra.Command {
+	command := &cobra.Command{
 		Use:   "helper",
 		Short: "answer other programs that ask for a credential, in their own protocols",
 		Args:  cobra.NoArgs,
@@ -36,7 +36,7 @@ func (a *app) helperCommand() *cobra.Command {
 	for _, h := range []struct {
 		name, args, short string
 		user              string
-		answer            func(ctx context.Context, args []string, o helperOptions) error
+		answer            func(ctx context.Context, args []string, o handoverOptions) error
 	}{
 		{"git-credential", operations, "a git credential helper: get answers with the token, erase asks for a newer one", "oauth2", a.helpGit},
 		{"docker-credential", operations, "a docker credential helper: get answers with the token", "oauth2", a.helpDocker},
@@ -44,7 +44,7 @@ func (a *app) helperCommand() *cobra.Command {
 		{"claude", "", "an apiKeyHelper of Claude Code: prints the token", "", a.helpClaude},
 		{"curl", "", "a configuration for curl --config - with the token in a header", "", a.helpCurl},
 	} {
-		var o helperOptions
+		var o handoverOptions
 		cmd := &cobra.Command{
 			Use:   h.name + " [GRANT]" + h.args,
 			Short: h.short,
@@ -61,9 +61,9 @@ func (a *app) helperCommand() *cobra.Command {
 			cmd.Flags().StringArrayVar(&o.hosts, "host", nil, "the `HOST` that gets the token, with its port if it has one, and no other does; repeatable")
 			_ = cmd.MarkFlagRequired("host")
 		}
-		helper.AddCommand(cmd)
+		command.AddCommand(cmd)
 	}
-	return helper
+	return command
 }
 
 // operation takes the last argument, by which a program says what it wants.
@@ -78,7 +78,7 @@ func operation(args []string, known ...string) (what string, rest []string, err 
 
 // answer gets a token and writes it. A token that could not be saved is good, and
 // its error is told after it.
-func (a *app) answer(parent context.Context, args []string, o helperOptions, refused grant.Secret, write func(grant.AccessToken) error) error {
+func (a *app) answer(parent context.Context, args []string, o handoverOptions, refused grant.Secret, write func(grant.AccessToken) error) error {
 	if len(args) > 1 {
 		return usagef("at most one grant can be named")
 	}
@@ -106,7 +106,7 @@ func (a *app) answer(parent context.Context, args []string, o helperOptions, ref
 	return err
 }
 
-func (a *app) helpGit(ctx context.Context, args []string, o helperOptions) error {
+func (a *app) helpGit(ctx context.Context, args []string, o handoverOptions) error {
 	what, args, err := operation(args, "get", "store", "erase")
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func (a *app) helpGit(ctx context.Context, args []string, o helperOptions) error
 	return a.answer(ctx, args, o, grant.Secret{}, func(t grant.AccessToken) error { return handover.WriteGit(a.stdout, o.user, t) })
 }
 
-func (a *app) helpDocker(ctx context.Context, args []string, o helperOptions) error {
+func (a *app) helpDocker(ctx context.Context, args []string, o handoverOptions) error {
 	what, args, err := operation(args, "get", "store", "erase", "list")
 	if err != nil {
 		return err
@@ -171,7 +171,7 @@ func registryHost(server string) string {
 	return host
 }
 
-func (a *app) helpKubernetes(ctx context.Context, args []string, o helperOptions) error {
+func (a *app) helpKubernetes(ctx context.Context, args []string, o handoverOptions) error {
 	if err := handover.CheckKubernetes(a.env.get("KUBERNETES_EXEC_INFO")); err != nil {
 		return usagef("%v", err)
 	}
@@ -179,7 +179,7 @@ func (a *app) helpKubernetes(ctx context.Context, args []string, o helperOptions
 }
 
 // helpClaude is token, under the name of who asks.
-func (a *app) helpClaude(ctx context.Context, args []string, o helperOptions) error {
+func (a *app) helpClaude(ctx context.Context, args []string, o handoverOptions) error {
 	if len(args) > 1 {
 		return usagef("at most one grant can be named")
 	}
@@ -187,6 +187,6 @@ func (a *app) helpClaude(ctx context.Context, args []string, o helperOptions) er
 	return a.refresh(ctx, args, o.refreshOptions)
 }
 
-func (a *app) helpCurl(ctx context.Context, args []string, o helperOptions) error {
+func (a *app) helpCurl(ctx context.Context, args []string, o handoverOptions) error {
 	return a.answer(ctx, args, o, grant.Secret{}, func(t grant.AccessToken) error { return handover.WriteCurl(a.stdout, t) })
 }
