@@ -211,7 +211,7 @@ func (a *app) authenticateBy(cfg *simulator.Config, client simulator.Client, o s
 }
 
 func wireOf(p provider.Profile) simulator.Wire {
-	w := simulator.Wire{ErrorStatus: p.SpentStatus, RefreshExpiry: p.RefreshExpiry, Body: simulator.BodyForm}
+	w := simulator.Wire{ErrorStatus: p.SpentStatus, SpentMember: p.SpentMember, RefreshExpiry: p.RefreshExpiry, Body: simulator.BodyForm}
 	if p.Body == provider.BodyJSON {
 		w.Body = simulator.BodyBoth // such servers read forms as well
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -78,12 +79,13 @@ func Table() []Row {
 // unnamed stands for an error without a code, such as {"ok":false}.
 const unnamed = "\x00"
 
-// fate decides about an answer that holds no tokens, and says which code
-// decided it. The cautious end of the table matches always.
-func (c *Client) fate(codes []string, a answer) (grant.Fate, string) {
-	for _, code := range codes {
-		if f, ok := c.cfg.Codes[code]; ok {
-			return f, code
+// fate decides about an answer that holds no tokens, and says which code or
+// text decided it. The cautious end of the table matches always.
+func (c *Client) fate(r reply, a answer) (grant.Fate, string) {
+	codes := r.codes
+	for _, said := range slices.Concat(r.texts, codes) { // a text says more than its code
+		if f, ok := c.cfg.Codes[said]; ok {
+			return f, said
 		}
 	}
 	rows := Table()
@@ -130,7 +132,7 @@ func (c *Client) settle(a answer) (grant.TokenSet, *grant.RefreshError) {
 		return grant.TokenSet{}, failure
 	}
 	var code string
-	failure.Fate, code = c.fate(r.codes, a)
+	failure.Fate, code = c.fate(r, a)
 	failure.Code = c.cleanCode(code, a.presented)
 	failure.Err = describe(r, a, failure.Code)
 	if failure.Fate == grant.InDoubt {
@@ -170,7 +172,7 @@ func describe(r reply, a answer, shown string) error {
 	switch {
 	case a.status/100 == 3:
 		return errors.New("answered a redirect" + redirectHost(a.header) + "; redirects are not followed, the token URL must be the final one")
-	case len(r.codes) > 0 && shown != "":
+	case shown != "":
 		return nil // the code says it
 	case len(r.codes) > 0:
 		return errors.New("answered an error without a code that can be shown")

@@ -71,7 +71,9 @@ type Config struct {
 	Headers        map[string]string // further request headers
 
 	// Codes and Statuses are the preset's own words on error codes and HTTP
-	// statuses; they win over those of [Table].
+	// statuses; they win over those of [Table]. A code may also be the whole text
+	// of a reason, status, message or error_description; that wins over the code
+	// beside it, and is shown in its place.
 	Codes    map[string]grant.Fate
 	Statuses map[int]grant.Fate
 

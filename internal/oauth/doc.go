@@ -20,9 +20,11 @@
 // # What an answer means
 //
 // An answer is taken as a token set when its status is 2xx and it holds tokens.
-// Otherwise the first row that matches decides, in this order: a code that the
-// preset names, the rows "code", a status that the preset names, the rows
-// "status". [Table] is the same table, and what the code runs on.
+// Otherwise the first row that matches decides, in this order: a text that the
+// preset names (the whole reason, status, message or error_description: some
+// providers answer invalid_request for a spent token, and only the text tells), a
+// code that the preset names, the rows "code", a status that the preset names,
+// the rows "status". [Table] is the same table, and what the code runs on.
 //
 //	code    invalid_grant                                     rejected
 //	code    invalid_client, invalid_request,

@@ -38,6 +38,7 @@ type reply struct {
 	text    []byte // decoded from gzip where it was
 	members members
 	codes   []string // candidates for the error code, best first; unnamed if an error has none
+	texts   []string // what an error says besides; counts only where the preset lists it whole
 	whole   bool     // nothing is missing
 	read    bool     // members were read strictly
 	html    bool
@@ -70,6 +71,9 @@ func parseReply(a answer) reply {
 	}
 	if r.read {
 		r.codes = errorCodes(r.members, a.ok())
+		if !a.ok() || len(r.codes) > 0 {
+			r.texts = errorTexts(r.members)
+		}
 		if a.ok() && len(r.codes) == 0 {
 			r.descend()
 		}
@@ -177,6 +181,18 @@ func errorCodes(m members, ok bool) []string {
 		codes = append(codes, unnamed)
 	}
 	return codes
+}
+
+// errorTexts are the members beside the code in which some providers say what
+// is wrong, where the code is missing or says too little.
+func errorTexts(m members) []string {
+	var texts []string
+	for _, name := range []string{"reason", "status", "message", "error_description"} {
+		if v := m[name]; v.kind == kindText {
+			texts = append(texts, v.text)
+		}
+	}
+	return texts
 }
 
 func isObject(b []byte) bool {

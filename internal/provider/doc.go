@@ -2,7 +2,7 @@
 // endpoint is, how a refresh is asked for, what a refresh does to the tokens
 // before it, what their error codes mean and what their terms allow.
 //
-// A [Preset] is one YAML file. Twelve are embedded ([Names], [Lookup]); users
+// A [Preset] is one YAML file. Thirty are embedded ([Names], [Lookup]); users
 // bring their own ([Parse]); [Custom] is the preset of a provider that nobody
 // described. All of them go the same way: [Preset.Behaviour] is what the engine
 // must know, [Preset.Resolve] merges the user's settings into an [Endpoint].

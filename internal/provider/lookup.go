@@ -74,7 +74,7 @@ func nearest(word string) []string {
 			continue
 		}
 		if slices.ContainsFunc(names, func(n string) bool {
-			return strings.HasPrefix(n, word) || strings.HasPrefix(word, n)
+			return strings.HasPrefix(n, word) || len(n) > 2 && strings.HasPrefix(word, n)
 		}) {
 			alike = append(alike, name)
 		}

@@ -11,8 +11,9 @@ import (
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	want := []string{
-		"atlassian", "claude", "codex", "github-app", "gitlab", "google",
-		"microsoft", "notion", "okta", "quickbooks", "slack", "xero",
+		"airtable", "atlassian", "auth0", "box", "claude", "codex", "cognito", "dex", "discord", "dropbox",
+		"github-app", "gitlab", "google", "hubspot", "keycloak", "linear", "linkedin", "microsoft", "notion", "okta",
+		"ory", "quickbooks", "salesforce", "slack", "spotify", "twitch", "x", "xero", "zoho", "zoom",
 	}
 	if got := provider.Names(); !slices.Equal(got, want) {
 		t.Fatalf("Names() = %v, want %v", got, want)
@@ -36,8 +37,11 @@ func TestLookupUnknown(t *testing.T) {
 		{"jira", `no preset "jira"; did you mean atlassian?`},
 		{"openai", `no preset "openai"; did you mean codex?`},
 		{"goggle", `no preset "goggle"; did you mean google?`},
-		{"../presets/claude", `no preset "../presets/claude"; there are atlassian, `},
-		{"zzz", `no preset "zzz"; there are atlassian, claude, `},
+		{"twitter", `no preset "twitter"; did you mean x?`},
+		{"xeroo", `no preset "xeroo"; did you mean xero?`},
+		{"hydra", `no preset "hydra"; did you mean ory?`},
+		{"../presets/claude", `no preset "../presets/claude"; there are airtable, atlassian, `},
+		{"zzz", `no preset "zzz"; there are airtable, atlassian, `},
 		{"", `no preset ""; there are `},
 		{"sk-ant-ort01-" + strings.Repeat("x", 60), "no preset of 73 characters; there are "},
 	} {

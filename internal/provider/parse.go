@@ -167,6 +167,7 @@ func (p Preset) checkWords() *fault {
 		{"refresh.reuse", p.Refresh.Reuse, []string{"fatal", "grace", "safe"}},
 		{"refresh.sibling", p.Refresh.Sibling, []string{"replaces", "same", "valid"}},
 		{"answers.errors", p.Answers.Errors, []string{ShapeFlat, ShapeNested, ShapeOK}},
+		{"answers.spent_member", p.Answers.SpentMember, []string{"error_description", "message", "reason", "status"}},
 		{"terms.shared_use", p.Terms.SharedUse, []string{SharedAllowed, SharedOwnAccount, SharedUnknown}},
 		{"tested", p.Tested, []string{TestedLive, TestedTranscript, TestedDocumented}},
 	} {
@@ -226,6 +227,8 @@ func (p Preset) checkErrors() *fault {
 		switch {
 		case (e.Code == "") == (e.Status == 0):
 			return &fault{path, "must have either a code or a status"}
+		case len(e.Code) > 128 || strings.ContainsFunc(e.Code, isControl):
+			return &fault{path + ".code", "must be at most 128 characters of printable ASCII"}
 		case e.Status != 0 && (e.Status < 300 || e.Status > 599):
 			return &fault{path + ".status", "must be an HTTP status from 300 to 599"}
 		case !known:

@@ -128,6 +128,9 @@ func TestParseErrors(t *testing.T) {
 		{"source", with("sources: [{name: a, says: b}]\n"), "f.yaml:5:11: sources[0].confidence: must be one of"},
 		{"nameless source", with("sources: [{confidence: single}]\n"), "f.yaml:5:11: sources[0]: must have a name"},
 		{"tested", with("tested: thoroughly\n"), "f.yaml:5:9: tested: must be one of"},
+		{"code too long", with("errors: [{code: " + strings.Repeat("x", 129) + ", fate: refused}]\n"), "f.yaml:5:17: errors[0].code: must be at most 128"},
+		{"code with a control", with(`errors: [{code: "a\tb", fate: refused}]` + "\n"), "f.yaml:5:17: errors[0].code: must be at most 128"},
+		{"spent member", with("answers: {spent_member: hint}\n"), "f.yaml:5:25: answers.spent_member: must be one of"},
 		{"shape", with("answers: {errors: odd}\n"), "f.yaml:5:19: answers.errors: must be one of"},
 		{"too large", with("notes: [" + strings.Repeat("a, ", 30000) + "a]\n"), "f.yaml: a preset has at most 65536 bytes"},
 	} {

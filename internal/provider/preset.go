@@ -34,7 +34,7 @@ import (
 //	errors:
 //	  - {code: token_spent, fate: rejected, means: the refresh token was used before}
 //	  - {status: 503, fate: unspent, means: maintenance}
-//	answers: {errors: flat, spent_code: invalid_grant, spent_status: 400, refresh_expiry: refresh_token_expires_in}
+//	answers: {errors: flat, spent_code: invalid_grant, spent_status: 400, spent_member: "", refresh_expiry: refresh_token_expires_in}
 //	env: {refresh: EXAMPLE_REFRESH_TOKEN, access: EXAMPLE_TOKEN, shadowed_by: [EXAMPLE_API_KEY]}
 //	terms: {shared_use: unknown, summary: not read, url: "https://example.com/terms", checked: 2026-11-24}
 //	sources:
@@ -167,6 +167,9 @@ type Lifetimes struct {
 
 // Error is one answer whose meaning a source states: a code or a status.
 type Error struct {
+	// Code is the provider's error code or, where that is missing or says too
+	// little, the whole text of the answer's error_description, message, reason or
+	// status, as it stands there. Such a text wins over the code beside it.
 	Code   string `yaml:"code"`
 	Status int    `yaml:"status"`
 	// Fate is "rejected", "refused", "unspent" or "in doubt", see [grant.Fate].
@@ -187,6 +190,9 @@ type Answers struct {
 	Errors      string `yaml:"errors"`       // ShapeFlat if empty, ShapeNested or ShapeOK
 	SpentCode   string `yaml:"spent_code"`   // for a spent refresh token; "invalid_grant" if empty
 	SpentStatus int    `yaml:"spent_status"` // with it; 400 if 0
+	// SpentMember is the member that holds SpentCode where that is no code but a
+	// text, see [Error]; the code beside it is invalid_request. "": it is the code.
+	SpentMember string `yaml:"spent_member"`
 	// RefreshExpiry is the member that tells the refresh token's life; "": none.
 	RefreshExpiry string `yaml:"refresh_expiry"`
 }
@@ -306,6 +312,7 @@ type Profile struct {
 	ErrorShape             string // ShapeFlat, ShapeNested or ShapeOK
 	SpentCode              string
 	SpentStatus            int
+	SpentMember            string // "": SpentCode is the error code
 	RefreshExpiry          string // member that tells the refresh token's life; "": none
 }
 
@@ -321,7 +328,7 @@ func (p Preset) Profile() Profile {
 		Secret:    or(p.Client.Secret, SecretOptional),
 		Body:      or(p.Request.Body, BodyForm), ScopeSeparator: or(p.Request.ScopeSeparator, " "),
 		ErrorShape: or(p.Answers.Errors, ShapeFlat), SpentCode: or(p.Answers.SpentCode, "invalid_grant"),
-		SpentStatus: p.Answers.SpentStatus, RefreshExpiry: p.Answers.RefreshExpiry,
+		SpentStatus: p.Answers.SpentStatus, SpentMember: p.Answers.SpentMember, RefreshExpiry: p.Answers.RefreshExpiry,
 	}
 	if f.Secret == SecretNever {
 		f.Auth = AuthNone

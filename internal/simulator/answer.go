@@ -123,6 +123,10 @@ func (s *Server) failed(r *http.Request, f *failure, line int) answer {
 		m, status = map[string]any{"ok": false, "error": code}, http.StatusOK
 	default:
 		m = map[string]any{"error": code, "error_description": f.text}
+		if w.SpentMember != "" && f.reason == ReasonReused {
+			m["error"] = "invalid_request"
+			m[w.SpentMember] = code
+		}
 	}
 	a := s.render(r, defaultTo(w.ErrorStatus, status), m, line)
 	if f.basic && a.status == http.StatusUnauthorized {

@@ -79,6 +79,10 @@ type Wire struct {
 	// Codes renames error codes on the wire. A [Reason] ("reused", "expired", …)
 	// wins over an RFC 6749 code.
 	Codes map[string]string
+	// SpentMember is the member in which a refresh token that was used before is
+	// told, with the text that Codes gives it; the code is invalid_request then. "":
+	// Codes renames the code.
+	SpentMember string
 
 	Expires string // form of expires_in
 	Scope   string // form of scope
