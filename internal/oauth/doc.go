@@ -29,7 +29,7 @@
 //	code    invalid_grant                                     rejected
 //	code    invalid_client, invalid_request,
 //	        unauthorized_client, unsupported_grant_type,
-//	        invalid_scope                                     refused
+//	        invalid_scope, unless 5xx                         refused
 //	code    slow_down                                         unspent
 //	code    server_error, internal_error,
 //	        internal_server_error                             in doubt
