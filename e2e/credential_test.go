@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -15,25 +14,12 @@ import (
 	"testing"
 
 	"evergrant/internal/grant"
-	"evergrant/internal/simulator"
 )
 
 // TestGitCredential clones and fetches with git itself from a server that takes the
 // current access token only, while refreshes end one after the other.
 func TestGitCredential(t *testing.T) {
-	behaviour := simulator.Strict().Behaviour
-	behaviour.RevokesAccess = true
-	srv, err := simulator.New(simulator.Config{Rules: simulator.Rules{Behaviour: behaviour}})
-	must(t, err)
-	t.Cleanup(func() { must(t, srv.Close()) })
-	issuer, err := srv.Start("127.0.0.1:0")
-	must(t, err)
-	seed, err := srv.IssueFamily(simulator.DefaultClient)
-	must(t, err)
-	b := newBox(t).at(issuer+"/token", client{id: simulator.DefaultClient}).seeded(seed.Refresh.Reveal())
-	b.set("EVERGRANT_STORE", "file:"+filepath.Join(b.home, "grants"))
-	b.set("PATH", filepath.Dir(os.Getenv("EVERGRANT_E2E_BINARY"))+":"+os.Getenv("PATH"))
-
+	b, srv, _ := atSimulator(t)
 	root := filepath.Join(b.home, "srv")
 	b.git(t, "init", "--quiet", "--bare", filepath.Join(root, "code.git"))
 	var refused, served atomic.Int64
