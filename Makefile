@@ -19,7 +19,7 @@ lint:
 	@files=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go')); \
 	if [ -n "$$files" ]; then echo "not gofmt-ed: $$files"; exit 1; fi
 	go vet ./...
-	go vet -tags e2e ./e2e ./internal/store/git
+	go vet -tags e2e ./e2e ./internal/store/git ./scripts
 	go vet -tags mutants ./internal/mutants
 
 mutants: ## takes one rule of the protocol after another out and expects a test to fail
@@ -29,7 +29,7 @@ e2e: ## the real binary against real peers, which it installs (npm, Go modules);
 	bash e2e/run
 	bash chaos/run -short
 
-e2e-full: mutants ## with the slow ones: each parser fuzzed for a minute, 1,500 seeds, chaos in its long form (an hour)
+e2e-full: mutants ## with the slow ones: each parser fuzzed for a minute, 1,500 seeds, chaos in its long form (two hours)
 	EVERGRANT_E2E_FULL=1 bash e2e/run
 	go test -count=1 -timeout 30m ./internal/sim -run TestSurvival -seeds 1500 -v
 	$(MAKE) fuzz FUZZTIME=60s

@@ -24,6 +24,9 @@ const (
 	rolePython    = "python"
 	roleCurl      = "curl"
 	roleNode      = "node"
+	roleScriptPy  = "refresh.py"
+	roleScriptSh  = "refresh.sh"
+	roleScriptMjs = "refresh.mjs"
 )
 
 // contender is a program under measurement.
@@ -32,6 +35,7 @@ type contender struct {
 	argv       []string
 	env        []string
 	trust      []string // environment that says which certificates it reads
+	settings   []string // further environment
 	seed       []string // further environment of the first run
 	requests   int      // token requests that one run makes
 	runs       []run
@@ -106,20 +110,36 @@ func (b *bench) contenders(scheme string, syncs int) ([]*contender, error) {
 		c.argv, c.requests = []string{b.bare, url, file, c.argv[0]}, 1
 	}
 	list = append(list, bare...)
-	for _, c := range []*contender{
+	for _, c := range append([]*contender{
 		{role: rolePython, name: "Python urllib, inline", argv: []string{"python3", "-c", pythonSource}},
 		{role: roleCurl, name: "curl | jq", argv: []string{"sh", "-c", curlSource}},
 		{role: roleNode, name: "Node fetch", argv: []string{"node", "-e", nodeSource}},
-	} {
+	}, b.scriptContenders(scheme, url)...) {
 		c.requests = 1
 		if b.available(c) {
 			list = append(list, c)
 		}
 	}
 	for _, c := range list {
-		c.env = slices.Concat(env, c.trust)
+		c.env = slices.Concat(env, c.trust, c.settings)
 	}
 	return list, nil
+}
+
+// scriptContenders are this project's own scripts. Beside the usual few lines
+// they prove that the next token can be saved, and save it durably.
+func (b *bench) scriptContenders(scheme, url string) []*contender {
+	list := []*contender{
+		{role: roleScriptPy, name: "scripts/refresh.py", argv: []string{"python3"}},
+		{role: roleScriptSh, name: "scripts/refresh.sh", argv: []string{"bash"}},
+		{role: roleScriptMjs, name: "scripts/refresh.mjs", argv: []string{"node"}},
+	}
+	for _, c := range list {
+		c.argv = append(c.argv, filepath.Join(b.scripts, c.role))
+		c.settings = []string{"EVERGRANT_TOKEN_URL=" + url, "EVERGRANT_CLIENT_ID=bench", "EVERGRANT_REFRESH_TOKEN=first",
+			"EVERGRANT_WRITE_BACK=file:" + filepath.Join(b.dir, c.role+"-"+scheme)}
+	}
+	return list
 }
 
 // once runs a contender and checks that it did what it is measured for.
@@ -163,7 +183,8 @@ func (b *bench) once(ctx context.Context, c *contender) (run, error) {
 // available resolves a tool to the program itself: version managers put a
 // shell script in its place, whose cost is not the tool's.
 func (b *bench) available(c *contender) bool {
-	need := map[string][]string{rolePython: {"python3"}, roleCurl: {"curl", "jq"}, roleNode: {"node"}}[c.role]
+	need := map[string][]string{rolePython: {"python3"}, roleCurl: {"curl", "jq"}, roleNode: {"node"},
+		roleScriptPy: {"python3"}, roleScriptSh: {"bash", "curl", "jq"}, roleScriptMjs: {"node"}}[c.role]
 	for _, tool := range need {
 		if _, err := exec.LookPath(tool); err != nil {
 			b.noteMissing(tool)
@@ -171,9 +192,9 @@ func (b *bench) available(c *contender) bool {
 		}
 	}
 	ask := map[string][]string{
-		rolePython: {"python3", "-c", "import sys; print(sys.executable)"},
-		roleNode:   {"node", "-p", "process.execPath"},
-	}[c.role]
+		"python3": {"python3", "-c", "import sys; print(sys.executable)"},
+		"node":    {"node", "-p", "process.execPath"},
+	}[c.argv[0]]
 	if ask != nil {
 		program := firstLine(ask...)
 		if program == "" {

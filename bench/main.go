@@ -2,8 +2,9 @@
 
 // Command bench measures one refresh as a whole process, side by side:
 // evergrant with its durable store, the usual inline Python, curl with jq,
-// Node's fetch, and a bare Go program. All run in one session, interleaved, in
-// a new order each round, against one loopback server that answers at once.
+// Node's fetch, this project's scripts, and a bare Go program. All run in one
+// session, interleaved, in a new order each round, against one loopback server
+// that answers at once.
 // It prints what it finds and asserts nothing about time.
 //
 // Run it by bench/run, which builds the programs that it needs.
@@ -30,6 +31,7 @@ type bench struct {
 	dir       string // where the stores live; its file system is named
 	evergrant string // path of the binary
 	bare      string // path of the bare program
+	scripts   string // folder of the project's scripts
 	ca        *authority
 	server    *tokenServer
 	missing   []string // tools that are not installed, by name
@@ -41,6 +43,7 @@ func main() {
 	flag.StringVar(&b.dir, "dir", os.TempDir(), "folder for the stores: its file system is measured")
 	flag.StringVar(&b.evergrant, "evergrant", "", "path of the evergrant binary")
 	flag.StringVar(&b.bare, "bare", "", "path of the bare program")
+	flag.StringVar(&b.scripts, "scripts", "scripts", "folder of refresh.py, refresh.sh and refresh.mjs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

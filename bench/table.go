@@ -97,6 +97,9 @@ func goals() []goal {
 		{"Python at least 3 x evergrant", rolePython, roleEvergrant, 3, false},
 		{"Node at least 10 x evergrant", roleNode, roleEvergrant, 10, false},
 		{"no goal: curl and jq over evergrant", roleCurl, roleEvergrant, 0, false},
+		{"no goal: refresh.py over evergrant", roleScriptPy, roleEvergrant, 0, false},
+		{"no goal: refresh.sh over evergrant", roleScriptSh, roleEvergrant, 0, false},
+		{"no goal: refresh.mjs over evergrant", roleScriptMjs, roleEvergrant, 0, false},
 		{"no goal: evergrant over bare Go unsynced", roleEvergrant, roleBare, 0, false},
 		{"no goal: bare Go over the same, bundle only", roleDurable, roleTrusted, 0, false},
 	}

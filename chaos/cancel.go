@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"evergrant/chaos/rig"
+	"evergrant/e2e/forge"
 	"evergrant/internal/simulator"
 )
 
@@ -31,7 +33,8 @@ type cancelled struct {
 	early  bool          // the signal may come before the request
 	late   bool          // the provider acts at the end of its time, not at its beginning
 	over   bool          // the answer comes after SIGTERM
-	broken bool          // the store is read-only between request and save
+	broken bool          // the store cannot be written between request and save
+	hangs  bool          // and gives no answer
 }
 
 // cancelling is a row of cancellations, and what came of them.
@@ -45,19 +48,53 @@ type cancelling struct {
 
 func (h *harness) cancellings() []*cancelling {
 	var all []*cancelling
-	for _, c := range []struct {
+	gone := "the store is read-only"
+	if h.store.Name == "git http" {
+		gone = "the store's server answers 500"
+	}
+	type kind struct {
 		name string
 		kind cancelled
-	}{
+	}
+	kinds := []kind{
 		{"GitHub's cancellation while the answer is under way", cancelled{}},
 		{"GitHub's cancellation at a random moment from the start", cancelled{early: true}},
-		{"GitHub's cancellation, and the store is read-only: rescue block", cancelled{broken: true}},
+		{"GitHub's cancellation, and " + gone + ": rescue block", cancelled{broken: true}},
 		{"GitHub's cancellation, and the answer comes after its SIGTERM", cancelled{over: true}},
-		{"the same, and the store is read-only: rescue block", cancelled{over: true, broken: true}},
-	} {
+		{"the same, and " + gone + ": rescue block", cancelled{over: true, broken: true}},
+	}
+	if h.store.Name == "git http" {
+		kinds = append(kinds, kind{"GitHub's cancellation, and the store's server hangs: rescue block", cancelled{broken: true, hangs: true}})
+	}
+	for _, c := range kinds {
 		all = append(all, &cancelling{tally: h.newTally("signals", c.name, "strict"), kind: c.kind, last: map[string]int{}})
 	}
 	return all
+}
+
+// absence is a time in which a store cannot be written.
+type absence struct{ begin, end, close func() error }
+
+// absent prepares one, on a machine that holds nothing yet: the store's disk can
+// become read-only, or its server answer 500, or hang.
+func (h *harness) absent(b *bench, hangs bool) (*absence, error) {
+	if f := b.box.Place.Forge; f != nil {
+		set := func(i forge.Intercept) func() error { return func() error { f.Intercept(i); return nil } }
+		return &absence{
+			begin: set(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+				http.Error(w, "down", http.StatusInternalServerError)
+			}),
+			end: set(nil), close: func() error { return nil },
+		}, nil
+	}
+	disk, err := rig.NewDisk(filepath.Join(b.box.Home, "disk"), h.store.DiskSize)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.box.Keep(filepath.Join(disk.Dir, "store")); err != nil {
+		return nil, errors.Join(err, disk.Close())
+	}
+	return &absence{disk.Freeze, disk.Thaw, disk.Close}, nil
 }
 
 // draw returns a cancellation of a kind, at random moments.
@@ -117,14 +154,13 @@ func (h *harness) cancellation(ctx context.Context, t *cancelling, c cancelled) 
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	var disk *rig.Disk
+	var away *absence
 	if c.broken {
-		b.box.Store = filepath.Join(b.box.Home, "disk", "store")
-		if disk, err = rig.NewDisk(filepath.Join(b.box.Home, "disk")); err != nil {
+		if away, err = h.absent(b, c.hangs); err != nil {
 			return err
 		}
-		// What is on the disk is searched before it goes.
-		defer func() { err = errors.Join(err, b.box.Search(), disk.Close()) }()
+		// What is on a disk is searched before it goes.
+		defer func() { err = errors.Join(err, b.box.Search(), away.close()) }()
 	}
 	trial, err := rig.NewTrial(ctx, b.box, b.provider)
 	if err != nil {
@@ -137,7 +173,7 @@ func (h *harness) cancellation(ctx context.Context, t *cancelling, c cancelled) 
 	if err := b.provider.SetFaults(f); err != nil {
 		return err
 	}
-	end, err := h.cancelAsGitHub(ctx, b, trial, c, disk)
+	end, err := h.cancelAsGitHub(ctx, b, trial, c, away)
 	if err != nil {
 		return err
 	}
@@ -192,7 +228,7 @@ func (t *cancelling) judge(c cancelled, trial *rig.Trial, end cancellationEnd) {
 	}
 }
 
-func (h *harness) cancelAsGitHub(ctx context.Context, b *bench, trial *rig.Trial, c cancelled, disk *rig.Disk) (end cancellationEnd, err error) {
+func (h *harness) cancelAsGitHub(ctx context.Context, b *bench, trial *rig.Trial, c cancelled, away *absence) (end cancellationEnd, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	call, err := b.box.Start(trial.Refresh(ctx, "--sink", "file:"+b.box.NewSink()))
@@ -200,15 +236,15 @@ func (h *harness) cancelAsGitHub(ctx context.Context, b *bench, trial *rig.Trial
 		return end, err
 	}
 	if !c.early {
-		if err := trial.Await(ctx); err != nil {
+		if err := trial.Await(ctx, call); err != nil {
 			return end, err
 		}
 	}
-	if disk != nil {
-		if err := disk.Freeze(); err != nil {
+	if away != nil {
+		if err := away.begin(); err != nil {
 			return end, err
 		}
-		defer func() { err = errors.Join(err, disk.Thaw()) }()
+		defer func() { err = errors.Join(err, away.end()) }()
 	}
 	var first time.Time
 	for _, step := range []struct {

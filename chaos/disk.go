@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,71 +29,118 @@ func breakages() []breakage {
 	}
 }
 
-// disks takes the disk away: before the run, and between lease and save; the
-// store's alone, and that of the spill with it.
-func (h *harness) disks(ctx context.Context) error {
-	n := 20
-	if h.short {
-		n = 2
+// onDisk is what lies on the disk that fails.
+type onDisk struct {
+	name                string
+	store, spills, temp bool
+}
+
+func (h *harness) onDisks() []onDisk {
+	all := []onDisk{{name: "the store's disk", store: true}, {name: "the store's and the spill's disk", store: true, spills: true}}
+	if h.store.Git {
+		all = append(all, onDisk{name: "the disk of temporary files", temp: true})
 	}
+	return all
+}
+
+// put puts it there, onto a machine that holds nothing yet.
+func (o onDisk) put(b *rig.Box, dir string) error {
+	if o.spills {
+		b.State = filepath.Join(dir, "state")
+	}
+	if o.temp {
+		b.Temp = dir
+	}
+	if o.store {
+		return b.Keep(filepath.Join(dir, "store"))
+	}
+	return nil
+}
+
+// disks takes the disk away: before the run, and between lease and save; the
+// store's alone, and others.
+func (h *harness) disks(ctx context.Context) error {
+	n := h.number(20, 2)
+	if h.store.Git {
+		n = h.number(20, 1)
+	}
+	var rows []trials
 	for _, how := range breakages() {
-		for _, both := range []bool{false, true} {
-			what := "the store's disk"
-			if both {
-				what = "the store's and the spill's disk"
-			}
+		for _, what := range h.onDisks() {
 			for _, between := range []bool{false, true} {
+				if h.short && h.store.Git && !between {
+					continue
+				}
 				when := "from the start"
 				if between {
 					when = "between lease and save"
 				}
-				t := h.newTally("disk", fmt.Sprintf("%s is %s %s", what, how.name, when), "strict")
-				do := func(int) error { return h.disk(ctx, t, how, both, between) }
-				if err := h.closeAfter(t, h.times(n, do)); err != nil {
-					return err
-				}
+				t := h.newTally("disk", fmt.Sprintf("%s is %s %s", what.name, how.name, when), "strict")
+				rows = append(rows, trials{t, n, func(int) error { return h.disk(ctx, t, how, what, between) }})
 			}
 		}
 	}
-	return h.syncs(ctx, n)
+	if h.store.Git {
+		return h.together(waiting, rows) // git's own syncs are kill points
+	}
+	return errors.Join(h.together(h.workers, rows), h.syncs(ctx, n))
 }
 
-// times runs n trials, as many at once as there are workers.
-func (h *harness) times(n int, do func(i int) error) error {
-	errs := make([]error, n)
-	slots := make(chan struct{}, h.workers)
-	done := make(chan struct{}, n)
-	for i := range n {
-		slots <- struct{}{}
-		go func() {
-			if errs[i] = h.enough(); errs[i] == nil {
-				errs[i] = do(i)
-			}
-			<-slots
-			done <- struct{}{}
-		}()
-	}
-	for range n {
-		<-done
-	}
-	return errors.Join(errs...)
+// trials are n of one row.
+type trials struct {
+	*tally
+	n  int
+	do func(i int) error
 }
 
-func (h *harness) disk(ctx context.Context, t *tally, how breakage, both, between bool) (err error) {
+// times runs n trials of one row, as many at once as there are workers.
+func (h *harness) times(t *tally, n int, do func(i int) error) error {
+	return h.together(h.workers, []trials{{t, n, do}})
+}
+
+// together runs the trials of all rows, so many at once, and closes the rows.
+func (h *harness) together(workers int, rows []trials) error {
+	slots := make(chan struct{}, workers)
+	errs := make([][]error, len(rows))
+	var all sync.WaitGroup
+	for i, r := range rows {
+		errs[i] = make([]error, r.n)
+		for n := range r.n {
+			slots <- struct{}{}
+			all.Go(func() {
+				defer func() { <-slots }()
+				if errs[i][n] = h.enough(); errs[i][n] == nil {
+					errs[i][n] = r.do(n)
+				}
+			})
+		}
+	}
+	all.Wait()
+	var failed []error
+	for i, r := range rows {
+		failed = append(failed, h.closeAfter(r.tally, errors.Join(errs[i]...)))
+	}
+	return errors.Join(failed...)
+}
+
+// waiting is how many trials run at once where each of them waits for most of
+// its time.
+const waiting = 6
+
+func (h *harness) disk(ctx context.Context, t *tally, how breakage, what onDisk, between bool) (err error) {
 	b, err := h.bench(ctx, h.strict)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	disk, err := rig.NewDisk(filepath.Join(b.box.Home, "disk"))
+	disk, err := rig.NewDisk(filepath.Join(b.box.Home, "disk"), h.store.DiskSize)
 	if err != nil {
 		return err
 	}
 	// What is on the disk is searched before it goes.
 	defer func() { err = errors.Join(err, b.box.Search(), disk.Close()) }()
-	b.box.Store = filepath.Join(disk.Dir, "store")
-	if both {
-		b.box.State = filepath.Join(disk.Dir, "state")
+	if err := what.put(b.box, disk.Dir); err != nil {
+		return err
 	}
 	trial, err := rig.NewTrial(ctx, b.box, b.provider)
 	if err != nil {
@@ -102,14 +150,14 @@ func (h *harness) disk(ctx context.Context, t *tally, how breakage, both, betwee
 	if err != nil {
 		return err
 	}
-	return h.afterOutage(ctx, b, t, trial, r, between, both)
+	return h.afterOutage(ctx, b, t, trial, r, between, what.spills)
 }
 
 // runOnFailing is a run whose disk fails, and the disk's repair.
 func (h *harness) runOnFailing(ctx context.Context, b *bench, trial *rig.Trial, disk *rig.Disk, how breakage, between bool) (rig.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	args := []string{"--speed-up", fmt.Sprint(rig.SpeedUp), "--sink", "file:" + b.box.NewSink()}
+	args := []string{"--speed-up", fmt.Sprint(h.store.SpeedUp), "--wait", "5s", "--sink", "file:" + b.box.NewSink()}
 	if !between {
 		if err := how.fail(disk); err != nil {
 			return rig.Result{}, err
@@ -125,7 +173,7 @@ func (h *harness) runOnFailing(ctx context.Context, b *bench, trial *rig.Trial, 
 	if err != nil {
 		return rig.Result{}, err
 	}
-	if err := trial.Await(ctx); err != nil {
+	if err := trial.Await(ctx, call); err != nil {
 		return rig.Result{}, err
 	}
 	if err := how.fail(disk); err != nil {
@@ -186,7 +234,7 @@ func brokenSyncs() []failingSync {
 func (h *harness) syncs(ctx context.Context, n int) error {
 	for _, s := range brokenSyncs() {
 		t := h.newTally("disk", s.what, "strict")
-		if err := h.closeAfter(t, h.times(n, func(int) error { return h.sync(ctx, t, s) })); err != nil {
+		if err := h.times(t, n, func(int) error { return h.sync(ctx, t, s) }); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,7 +21,7 @@ import (
 
 func newHarness(t *testing.T, out *bytes.Buffer) *harness {
 	t.Helper()
-	return &harness{out: out, shown: map[string]bool{}, rows: filepath.Join(t.TempDir(), "rows"), rng: rand.New(rand.NewPCG(1, 2))}
+	return &harness{store: rig.Stores()[0], out: out, shown: map[string]bool{}, rows: filepath.Join(t.TempDir(), "rows"), rng: rand.New(rand.NewPCG(1, 2))}
 }
 
 // A red line is said when it is found, once, and enough of them end the run.
@@ -31,14 +32,14 @@ func TestRedAtOnce(t *testing.T) {
 	ta := h.newTally("part", "name", "strict")
 	ta.red("the grant is stuck")
 	ta.red("the grant is lost")
-	if got := strings.Count(out.String(), "chaos: RED  part, strict, name: the grant is stuck\n"); got != 1 || strings.Count(out.String(), "RED") != 2 {
+	if got := strings.Count(out.String(), "chaos: RED  part, file, strict, name: the grant is stuck\n"); got != 1 || strings.Count(out.String(), "RED") != 2 {
 		t.Errorf("said %q", out.String())
 	}
 	if err := h.enough(); err != nil {
 		t.Error("two are enough")
 	}
 	for i := range enough {
-		h.red("part", "strict", "name", fmt.Sprint(i))
+		h.red(ta.Row, fmt.Sprint(i))
 	}
 	if err := h.close(ta); !errors.Is(err, errEnough) {
 		t.Errorf("got %v", err)
@@ -46,7 +47,7 @@ func TestRedAtOnce(t *testing.T) {
 	if rows, err := os.ReadFile(h.rows); err != nil || !strings.Contains(string(rows), "the grant is stuck") {
 		t.Errorf("the rows are %q, %v", rows, err)
 	}
-	if h.judge(7) != 1 || !strings.Contains(out.String(), "  RED  part, strict, name: the grant is lost\n") {
+	if h.judge(7) != 1 || !strings.Contains(out.String(), "  RED  part, file, strict, name: the grant is lost\n") {
 		t.Errorf("judged green: %q", out.String())
 	}
 }
@@ -128,18 +129,21 @@ func TestDrawnMoments(t *testing.T) {
 // the reply and the spill that nobody expects there.
 func TestStudyIsJudged(t *testing.T) {
 	t.Parallel()
-	k := &killer{part: "kill points", points: needed()}
-	if v := k.studied().Violations(); len(v) > 0 {
-		t.Errorf("a whole study is red: %q", v)
-	}
-	for i, p := range needed() {
-		k := &killer{part: "kill points", points: append(needed()[:i], needed()[i+1:]...)}
-		if v := k.studied().Violations(); len(v) != 1 || !strings.Contains(v[0], "does without "+p.String()) {
-			t.Errorf("without %v: %q", p, v)
+	for _, store := range rig.Stores() {
+		h := &harness{store: store}
+		k := &killer{harness: h, part: "kill points", points: needed(store)}
+		if v := k.studied().Violations(); len(v) > 0 {
+			t.Errorf("%s: a whole study is red: %q", store.Name, v)
 		}
-	}
-	k.strange = []point{{stepSpill, "output", opensW}}
-	if v := k.studied().Violations(); len(v) != 1 || !strings.Contains(v[0], "spill: create output") {
-		t.Errorf("a detour: %q", v)
+		for i, p := range needed(store) {
+			k := &killer{harness: h, part: "kill points", points: slices.Delete(needed(store), i, i+1)}
+			if v := k.studied().Violations(); len(v) != 1 || !strings.Contains(v[0], "does without "+p.String()) {
+				t.Errorf("%s, without %v: %q", store.Name, p, v)
+			}
+		}
+		k.strange = []point{{stepSpill, "output", opensW}}
+		if v := k.studied().Violations(); len(v) != 1 || !strings.Contains(v[0], "spill: create output") {
+			t.Errorf("%s, a detour: %q", store.Name, v)
+		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"evergrant/chaos/rig"
 	"evergrant/chaos/row"
+	"evergrant/e2e/forge"
 )
 
 // leaks says what the canary found in everything that the other parts have
@@ -35,13 +36,13 @@ func (h *harness) leaks(ctx context.Context) error {
 	h.mu.Unlock()
 	h.canary.Look("the harness's own output", said)
 	f := h.canary.Found()
-	r := row.Row{Part: "leaks", Name: "output, errors, arguments, state folders, stores and sinks of every part", Store: "file", Provider: "all",
+	r := row.Row{Part: "leaks", Name: "output, errors, arguments, state folders, stores and sinks of every part", Store: h.store.Name, Provider: "all",
 		Texts: f.Texts, Leaks: f.Leaks, Note: fmt.Sprintf("%.1f MiB searched for whole tokens and for any %d characters of one in a row, plain, hex and base64, in %s",
 			float64(f.Bytes)/(1<<20), rig.PieceLen, strings.Join(f.Searched, ", "))}
 	if f.Leaks > 0 {
 		r.Note += "; found in " + strings.Join(f.Places, ", ")
 	}
-	p := row.Row{Part: "leaks", Name: "planted on purpose, and found", Store: "file", Provider: "all", Trials: planted, Faults: planted - len(missed)}
+	p := row.Row{Part: "leaks", Name: "planted on purpose, and found", Store: h.store.Name, Provider: "all", Trials: planted, Faults: planted - len(missed)}
 	for _, m := range missed {
 		p.Broken = append(p.Broken, "a planted leak was not found: "+m)
 	}
@@ -57,10 +58,11 @@ func (h *harness) plant(ctx context.Context) (planted int, missed []string, err 
 		return 0, nil, err
 	}
 	defer p.Close()
-	box, err := rig.NewBox(ctx, filepath.Join(h.dir, "planted"), h.binary, c)
+	box, err := rig.NewBox(ctx, filepath.Join(h.dir, "planted"), h.binary, c, h.store)
 	if err != nil {
 		return 0, nil, err
 	}
+	defer box.Close()
 	trial, err := rig.NewTrial(ctx, box, p)
 	if err != nil {
 		return 0, nil, err
@@ -98,19 +100,44 @@ func (h *harness) plant(ctx context.Context) (planted int, missed []string, err 
 	}
 	check("in a basic authorization header", basic)
 	// A file beside the record, and the arguments of a process.
-	if err := os.WriteFile(filepath.Join(box.Store, "planted.txt"), text, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(box.Place.Dir, "planted.txt"), text, 0o600); err != nil {
 		return 0, nil, err
 	}
 	if err := os.WriteFile(sink, []byte(token+token), 0o600); err != nil {
 		return 0, nil, err
 	}
+	files := 2
+	if h.store.Git { // in its folder, and in the same folder unpacked
+		if err := plantObjects(box, text); err != nil {
+			return 0, nil, err
+		}
+		files = 5
+	}
 	before := c.Found().Leaks
 	if err := box.Search(); err != nil {
 		return 0, nil, err
 	}
-	planted += 2
-	if after := c.Found().Leaks; after != before+2 {
-		missed = append(missed, "in a file of the store's folder, or more than the token in a sink")
+	planted += files
+	if after := c.Found().Leaks; after != before+files {
+		missed = append(missed, fmt.Sprintf("%d leaks in files, and %d found", files, after-before))
 	}
 	return planted, missed, nil
+}
+
+// plantObjects packs a text as git packs an object: in the repository, and in a
+// temporary folder. Three looks find it: two at the files, and git's own.
+func plantObjects(box *rig.Box, text []byte) error {
+	path := filepath.Join(box.Temp, "planted")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		return err
+	}
+	oid, err := forge.Run(box.Place.Dir, "hash-object", "-w", path)
+	if err != nil {
+		return err
+	}
+	packed, err := os.ReadFile(filepath.Join(box.Place.Dir, "objects", oid[:2], oid[2:]))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, packed, 0o600)
 }

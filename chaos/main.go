@@ -36,9 +36,11 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 type harness struct {
 	short   bool
 	binary  string
+	store   rig.Store
 	rows    string // file of JSON lines
 	dir     string // for everything; removed by whoever made it
 	hits    int    // how often each kill point is hit
+	most    int    // trials of a row, whatever the form says; 0: no bound
 	workers int
 	rng     *rand.Rand
 	canary  *rig.Canary
@@ -58,50 +60,86 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.BoolVar(&h.short, "short", false, "the form of every day, in under three minutes")
 	flags.StringVar(&h.binary, "binary", "", "the evergrant to test")
 	flags.StringVar(&h.rows, "rows", "", "file to which the rows are added, as JSON lines")
-	flags.IntVar(&h.workers, "workers", 2, "trials at once")
-	parts := flags.String("parts", strings.Join(partNames(), ","), "which parts to run")
+	flags.IntVar(&h.workers, "workers", 0, "trials at once (default 2, on a git store 4, whose trials wait longer)")
+	h.store = rig.Stores()[0]
+	flags.Func("store", "the kind of store (default "+h.store.Name+")", func(name string) (err error) {
+		h.store, err = rig.StoreNamed(name)
+		return err
+	})
+	parts := flags.String("parts", "", "which parts to run (default all that the store has)")
+	flags.IntVar(&h.most, "most", 0, "at most so many trials of each row, for a quick look")
 	seed := flags.Uint64("seed", rand.Uint64(), "drives the random moments")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	if h.binary == "" || h.rows == "" || h.workers < 1 || flags.NArg() > 0 {
+	if h.binary == "" || h.rows == "" || h.workers < 0 || flags.NArg() > 0 {
 		fmt.Fprintln(stderr, "chaos: -binary and -rows are needed; chaos/run gives them")
 		return 2
 	}
 	h.rng = rand.New(rand.NewPCG(*seed, 0))
-	h.hits = 3
-	if h.short {
-		h.hits = 1
+	if h.workers == 0 {
+		h.workers = 2
+		if h.store.Git {
+			h.workers = 4
+		}
+	}
+	h.hits = h.number(3, 1)
+	if h.store.Git {
+		h.hits = 1 // there are many more points, each of which is dozens of processes
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := h.parts(ctx, strings.Split(*parts, ",")); err != nil && !errors.Is(err, errEnough) {
+	wanted := h.partNames()
+	if *parts != "" {
+		wanted = strings.Split(*parts, ",")
+	}
+	if err := h.parts(ctx, wanted); err != nil && !errors.Is(err, errEnough) {
 		fmt.Fprintf(stderr, "chaos: %v (seed %d)\n", err, *seed)
 		return 1
 	}
 	return h.judge(*seed)
 }
 
-// part is one kind of chaos.
+// number is how many trials a row has in this form.
+func (h *harness) number(long, short int) int {
+	n := long
+	if h.short {
+		n = short
+	}
+	if h.most > 0 {
+		n = min(n, h.most)
+	}
+	return n
+}
+
+// part is one kind of chaos, of a store that has it.
 type part struct {
 	name string
+	of   func(rig.Store) bool
 	do   func(*harness, context.Context) error
 }
 
 func allParts() []part {
+	any := func(rig.Store) bool { return true }
+	local := func(s rig.Store) bool { return s.Name != "git http" } // its disk is the machine's
+	git := func(s rig.Store) bool { return s.Git }
 	return []part{
-		{"kill", (*harness).killPoints},
-		{"signals", (*harness).signals},
-		{"disk", (*harness).disks},
-		{"race", (*harness).races},
-		{"rolling", (*harness).rollingStarts},
-		{"leaks", (*harness).leaks},
+		{"kill", any, (*harness).killPoints},
+		{"signals", any, (*harness).signals},
+		{"disk", local, (*harness).disks},
+		{"outages", git, (*harness).outages},
+		{"race", any, (*harness).races},
+		{"rolling", func(s rig.Store) bool { return !s.Git }, (*harness).rollingStarts},
+		{"leaks", any, (*harness).leaks},
 	}
 }
 
-func partNames() (names []string) {
+// partNames are the parts that the store has.
+func (h *harness) partNames() (names []string) {
 	for _, p := range allParts() {
-		names = append(names, p.name)
+		if p.of(h.store) {
+			names = append(names, p.name)
+		}
 	}
 	return names
 }
@@ -116,7 +154,7 @@ func (h *harness) parts(ctx context.Context, wanted []string) error {
 	for _, name := range wanted {
 		known := false
 		for _, p := range allParts() {
-			if p.name != name {
+			if p.name != name || !p.of(h.store) {
 				continue
 			}
 			known = true
@@ -127,7 +165,7 @@ func (h *harness) parts(ctx context.Context, wanted []string) error {
 			h.say("part %s took %.0f s", name, time.Since(begun).Seconds())
 		}
 		if !known {
-			return fmt.Errorf("there is no part %q; there are %s", name, strings.Join(partNames(), ", "))
+			return fmt.Errorf("a %s store has no part %q; there are %s", h.store.Name, name, strings.Join(h.partNames(), ", "))
 		}
 	}
 	return nil
@@ -163,8 +201,8 @@ const enough = 40
 var errEnough = fmt.Errorf("%d promises did not hold: that is enough to know", enough)
 
 // red says at once that a promise did not hold; the same one once only.
-func (h *harness) red(part, provider, name, violation string) {
-	line := fmt.Sprintf("%s, %s, %s: %s", part, provider, name, violation)
+func (h *harness) red(r row.Row, violation string) {
+	line := r.Title() + ": " + violation
 	h.mu.Lock()
 	known := h.shown[line]
 	if !known {
@@ -185,7 +223,7 @@ func (h *harness) judgeSoFar(r row.Row) {
 // judgeRow says what a row breaks.
 func (h *harness) judgeRow(r row.Row) {
 	for _, v := range r.Violations() {
-		h.red(r.Part, r.Provider, r.Name, v)
+		h.red(r, v)
 	}
 }
 
@@ -226,7 +264,7 @@ func (h *harness) bench(ctx context.Context, make func(dir string) (*rig.Provide
 	if err != nil {
 		return nil, err
 	}
-	box, err := rig.NewBox(ctx, filepath.Join(dir, "box"), h.binary, h.canary)
+	box, err := rig.NewBox(ctx, filepath.Join(dir, "box"), h.binary, h.canary, h.store)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -235,12 +273,15 @@ func (h *harness) bench(ctx context.Context, make func(dir string) (*rig.Provide
 
 // close searches the machine for tokens before it goes.
 func (b *bench) close() error {
-	return errors.Join(b.box.Search(), b.provider.Close(), os.RemoveAll(b.dir))
+	err := b.box.Search()
+	b.box.Close()
+	return errors.Join(err, b.provider.Close(), os.RemoveAll(b.dir))
 }
 
 func closeAll(benches []*bench) {
 	for _, b := range benches {
-		_ = b.provider.Close() // searched already, or the part has failed
+		b.box.Close() // searched already, or the part has failed
+		_ = b.provider.Close()
 		_ = os.RemoveAll(b.dir)
 	}
 }
@@ -304,7 +345,7 @@ type tally struct {
 }
 
 func (h *harness) newTally(part, name, provider string) *tally {
-	return &tally{h: h, Row: row.Row{Part: part, Name: name, Store: "file", Provider: provider}}
+	return &tally{h: h, Row: row.Row{Part: part, Name: name, Store: h.store.Name, Provider: provider}}
 }
 
 // add notes one trial. Every try is judged; only one that met its fault is a

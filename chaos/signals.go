@@ -20,10 +20,7 @@ func (h *harness) signals(ctx context.Context) error {
 			return err
 		}
 	}
-	n, batch := 200, 40
-	if h.short {
-		n, batch = 15, 15
-	}
+	n, batch := h.number(200, 15), 40
 	return h.cancellations(ctx, n, batch)
 }
 
@@ -36,15 +33,15 @@ func (h *harness) randomSignals(ctx context.Context, kind func(dir string) (*rig
 		return err
 	}
 	defer closeAll(benches)
-	n := 100
-	if h.short {
-		n = 15
+	n := h.number(100, 15)
+	if h.store.Git {
+		n = h.number(50, 4)
 	}
 	span, err := h.typical(ctx, benches[0])
 	if err != nil {
 		return err
 	}
-	for _, s := range interruptions() {
+	for _, s := range interruptions(h.store, benches[0].provider.Graced) {
 		t := h.newTally("signals", s.name+" at a random moment", benches[0].provider.Name)
 		moments := make([]time.Duration, n)
 		for i := range moments {
@@ -80,14 +77,26 @@ func (h *harness) typical(ctx context.Context, b *bench) (time.Duration, error) 
 // interruption is one way to disturb a run that may end by itself.
 type interruption struct {
 	name   string
-	signal os.Signal // nil: its output is closed
+	signal os.Signal // nil: none
+	closed bool      // its output is closed
+	git    bool      // SIGKILL to the git that it runs
 }
 
-func interruptions() []interruption {
-	return []interruption{
-		{"SIGTERM", syscall.SIGTERM}, {"SIGINT", syscall.SIGINT}, {"SIGHUP", syscall.SIGHUP}, {"SIGPIPE", syscall.SIGPIPE},
-		{"standard output and error closed", nil},
+// interruptions are those of a store. SIGKILL of the program itself may cost the
+// grant where there is no grace, so that its moments are chosen: see kill points.
+func interruptions(s rig.Store, graced bool) []interruption {
+	all := []interruption{
+		{name: "SIGTERM", signal: syscall.SIGTERM}, {name: "SIGINT", signal: syscall.SIGINT},
+		{name: "SIGHUP", signal: syscall.SIGHUP}, {name: "SIGPIPE", signal: syscall.SIGPIPE},
+		{name: "standard output and error closed", closed: true},
 	}
+	if s.Git {
+		all = append(all, interruption{name: "SIGKILL of git", git: true})
+		if graced {
+			all = append(all, interruption{name: "SIGKILL of evergrant and git", signal: syscall.SIGKILL, git: true})
+		}
+	}
+	return all
 }
 
 // interrupted stops a run, and tries again a little earlier where it had ended
@@ -115,15 +124,21 @@ func (h *harness) interrupt(ctx context.Context, b *bench, t *tally, s interrupt
 	bounded, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	cmd := trial.Refresh(bounded, "--json", "--sink", "file:"+b.box.NewSink())
-	strike := func(c *rig.Call) { c.Signal(s.signal) }
-	if s.signal == nil {
+	strike := func(c *rig.Call) bool {
+		leaders := c.Git() // before they are orphans
+		if s.signal != nil {
+			c.Signal(s.signal)
+		}
+		return s.git && rig.KillGit(leaders) > 0 || s.signal != nil
+	}
+	if s.closed {
 		r, w, err := os.Pipe()
 		if err != nil {
 			return false, err
 		}
 		defer w.Close()
 		cmd.Stdout, cmd.Stderr = w, w
-		strike = func(*rig.Call) { _ = r.Close() }
+		strike = func(*rig.Call) bool { return r.Close() == nil }
 		defer r.Close()
 	}
 	call, err := b.box.Start(cmd)
@@ -135,8 +150,7 @@ func (h *harness) interrupt(ctx context.Context, b *bench, t *tally, s interrupt
 	select {
 	case <-call.Ended():
 	case <-timer.C:
-		met = true
-		strike(call)
+		met = strike(call)
 	}
 	ended, err := call.Wait()
 	if err != nil {
@@ -147,7 +161,7 @@ func (h *harness) interrupt(ctx context.Context, b *bench, t *tally, s interrupt
 	}
 	// A signal that comes before the program is ready for it ends it at once,
 	// and rightly so: nothing is under way.
-	if ended.Signal != 0 && trial.Presented() > 0 {
+	if ended.Signal != 0 && ended.Signal != syscall.SIGKILL && trial.Presented() > 0 {
 		t.red("%v ended a run that had presented its token", ended.Signal)
 	}
 	if bounded.Err() != nil {

@@ -18,6 +18,14 @@ type point struct{ Step, Class, Call string }
 
 func (p point) String() string { return fmt.Sprintf("%s: %s %s", p.Step, p.Call, p.Class) }
 
+// ofGit reports whether the call is one of a program that the git store starts.
+func (p point) ofGit() bool { return strings.HasPrefix(p.Class, "git") }
+
+// speaks reports whether it is about another process.
+func (p point) speaks() bool {
+	return p.Class == socket || p.ofGit() && (strings.HasSuffix(p.Class, ": socket") || strings.HasSuffix(p.Class, ": pipe"))
+}
+
 // Steps of the protocol, in order, as far as system calls show them.
 const (
 	stepStart   = "start"
@@ -73,19 +81,23 @@ func (t *trace) Enters(s rig.Sight) rig.Meddle {
 	if t.step == "" {
 		t.step = stepStart
 	}
+	swaps := t.swaps(s, class)
 	switch {
 	case t.step == stepStart && class == socket:
 		t.step = stepConnect
-	case (t.step == stepStart || t.step == stepConnect) && class == "lock":
+	case (t.step == stepStart || t.step == stepConnect) && swaps:
 		t.step = stepLease
 	case class == socket && s.Call == "connect":
 		t.step = stepConnect // another attempt
 	case t.step == stepLease && class == socket && s.Call == "write":
 		t.step = stepRequest
-	case t.step == stepSpill && class == "lock":
+	case t.step == stepSpill && swaps:
 		t.step = stepSave
 	}
 	p := point{t.step, class, callName(s)}
+	if pushed(s) && t.step == stepSave {
+		t.step, t.sends[len(t.sends)-1].spilled = stepAfter, true
+	}
 	if !slices.Contains(t.points, p) {
 		t.points = append(t.points, p)
 	}
@@ -93,10 +105,26 @@ func (t *trace) Enters(s rig.Sight) rig.Meddle {
 		return rig.Meddle{}
 	}
 	m := t.meddle(t, p)
-	if m.Kill || m.Errno != 0 {
+	if m.Kill != rig.Nobody || m.Errno != 0 {
 		t.met = append(t.met, p)
 	}
 	return m
+}
+
+// swaps reports whether a Swap of the store begins with a call: the file store
+// takes its lock, the git store starts a push.
+func (t *trace) swaps(s rig.Sight, class string) bool {
+	if t.box.Kind.Git {
+		return s.Program == pushing && s.Call == "execve"
+	}
+	return class == "lock"
+}
+
+const pushing = "git push"
+
+// pushed reports whether a push of the git store has just succeeded.
+func pushed(s rig.Sight) bool {
+	return s.Program == pushing && s.Call == "exit_group" && s.Code == 0
 }
 
 func callName(s rig.Sight) string {
@@ -133,7 +161,7 @@ func (t *trace) Leaves(s rig.Sight, value int64) {
 	case s.Call == "write" && class == "spill":
 		now.spilled = true // under its own name from the beginning
 	case s.Call == "renameat":
-		now.spilled = now.spilled || class == "spill" || class == "record"
+		now.spilled = now.spilled || class == "spill" || class == "record" || class == refMoved && t.step == stepSave
 		if t.step == stepSave && class == "record" {
 			t.step = stepAfter
 		}
@@ -176,9 +204,13 @@ func failing(call, class, from string, errno syscall.Errno) func(*trace, point) 
 	}
 }
 
-// classOf says what kind of file a call is about; "" for those of Go's own
-// runtime.
+// classOf says what a call is about: a kind of file, for programs of git with
+// their name before it, or a program; "" for what is nobody's business, such as
+// the files of Go's own runtime.
 func classOf(s rig.Sight, b *rig.Box) string {
+	if s.Program != "" {
+		return gitClass(s, b)
+	}
 	switch {
 	case s.FD == 1:
 		return "standard output"
@@ -199,7 +231,9 @@ func fileClass(path string, b *rig.Box) string {
 		return "key"
 	case strings.HasSuffix(base, ".lock"):
 		return "lock"
-	case inside(b.Store):
+	case inside(b.Temp):
+		return "temporary repository"
+	case inside(b.Place.Dir):
 		kind = "record"
 	case inside(filepath.Join(b.State, "evergrant", "spill")):
 		kind = "spill"
@@ -219,4 +253,40 @@ func fileClass(path string, b *rig.Box) string {
 		return kind + " folder"
 	}
 	return kind
+}
+
+// refMoved is the class of the call by which the record of a git store becomes
+// the newest.
+const refMoved = "git receive-pack: ref"
+
+// gitClass is [classOf] for the programs that the git store starts.
+func gitClass(s rig.Sight, b *rig.Box) string {
+	kind, program := "", s.Program
+	if !strings.HasPrefix(program, "git") {
+		program = "git's " + program
+	}
+	repository, inside := strings.CutPrefix(s.Path, b.Place.Dir+"/")
+	switch {
+	case s.Call == "execve", s.Call == "exit_group":
+		return program
+	case s.Call == "connect", strings.HasPrefix(s.Path, "socket:"):
+		kind = "socket"
+	case strings.HasPrefix(s.Path, "pipe:"):
+		kind = "pipe"
+	case strings.HasPrefix(s.Path, b.Temp+"/"):
+		kind = "temporary repository"
+	case !inside:
+		return ""
+	case strings.HasPrefix(repository, "refs/") && strings.HasSuffix(repository, ".lock"):
+		kind = "lock of the ref"
+	case strings.HasPrefix(repository, "refs/"):
+		kind = "ref"
+	case strings.HasPrefix(repository, "objects/tmp_objdir-"):
+		kind = "incoming objects"
+	case strings.HasPrefix(repository, "objects/"):
+		kind = "objects"
+	default:
+		kind = "repository"
+	}
+	return program + ": " + kind
 }

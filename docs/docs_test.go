@@ -229,8 +229,8 @@ func TestFlags(t *testing.T) {
 	t.Parallel()
 	dir, flag := program(t), regexp.MustCompile(`--[a-z][a-z-]+`)
 	have := map[string]bool{"--help": true, "--verbose": true, "--quiet": true}
-	for _, command := range [][]string{{"refresh"}, {"token"}, {"run"}, {"helper", "git-credential"}, {"status"}, {"repair"}, {"rescue"}, {"providers"},
-		{"key", "new"}, {"key", "show-recipient"}, {"key", "rotate"}, {"simulate"}, {"demo"}, {"version"}} {
+	for _, command := range [][]string{{"refresh"}, {"token"}, {"run"}, {"helper", "git-credential"}, {"status"}, {"login"}, {"logout"}, {"repair"}, {"import"}, {"rescue"}, {"providers"},
+		{"key", "new"}, {"key", "show-recipient"}, {"key", "rotate"}, {"init", "github"}, {"simulate"}, {"demo"}, {"version"}} {
 		for line := range strings.Lines(string(evergrant(t, dir, append(command, "--help")...))) {
 			if f := flag.FindString(line); f != "" && regexp.MustCompile(`^ +(-\w, )?--`).MatchString(line) {
 				have[f] = true

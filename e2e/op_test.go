@@ -18,7 +18,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
+	"time"
 )
 
 // clientSecret needs form-encoding inside HTTP Basic (RFC 6749 §2.3.1): a
@@ -60,6 +62,12 @@ type authServer struct {
 // it serves HTTPS with a certificate of that authority.
 func startServer(t *testing.T, ca *authority) *authServer {
 	t.Helper()
+	return startServerWith(t, ca, 10*time.Minute)
+}
+
+// startServerWith is startServer with access tokens that live as long as told.
+func startServerWith(t *testing.T, ca *authority, life time.Duration) *authServer {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	private, err := x509.MarshalPKCS8PrivateKey(key)
@@ -67,7 +75,7 @@ func startServer(t *testing.T, ca *authority) *authServer {
 	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
 	must(t, err)
 	config := map[string]string{
-		"host": "127.0.0.1", "secret": clientSecret, "redirect": redirectURL,
+		"host": "127.0.0.1", "secret": clientSecret, "redirect": redirectURL, "life": strconv.Itoa(int(life.Seconds())),
 		"publicKey": string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})),
 	}
 	s := &authServer{privateKey: string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))}

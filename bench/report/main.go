@@ -1,12 +1,12 @@
 //go:build linux
 
 // Command report measures and writes docs/performance.md: bench/run, the
-// engine's own benchmarks and bench/scale, with their goals and spread. Nothing
+// engine's own benchmarks, bench/scale and bench/step, with their goals and spread. Nothing
 // in the page is typed by hand.
 //
 //	go run ./bench/report [-n ROUNDS] [-dir FOLDER] [-out FILE] [-anyway]
 //
-// It runs at the root of the source tree, for about five minutes, and not on a
+// It runs at the root of the source tree, for about six minutes, and not on a
 // machine whose load is above 2, unless -anyway is given; the page tells the
 // load. A goal that
 // is missed is printed in the page and is no failure; a measurement whose
@@ -67,7 +67,7 @@ func (s *session) report(ctx context.Context) (err error) {
 		return err
 	}
 	p := page{command: s.command(), load: [2]float64{load}, day: time.Now().UTC().Format(time.DateOnly)}
-	text, err := s.output(ctx, []string{fmt.Sprintf("BENCH_N=%d", s.rounds), "BENCH_DIR=" + s.dir}, "bash", "bench/run")
+	text, err := s.output(ctx, []string{fmt.Sprintf("BENCH_N=%d", s.rounds), "BENCH_DIR=" + s.dir, "BENCH_STEP=no"}, "bash", "bench/run")
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,10 @@ func (s *session) report(ctx context.Context) (err error) {
 	if p.calls, err = parseBenchmarks(text); err != nil {
 		return fmt.Errorf("go test -bench: %w", err)
 	}
-	if p.scale, err = s.scale(ctx); err != nil {
+	if p.scale, err = s.figures(ctx, "./bench/scale"); err != nil {
+		return err
+	}
+	if p.step, err = s.figures(ctx, "./bench/step", "-action", ".", "-n", strconv.Itoa((s.rounds+3)/4)); err != nil {
 		return err
 	}
 	if p.load[1], err = machineLoad(); err != nil {
@@ -128,15 +131,16 @@ func parseLoad(text string) (float64, error) {
 	return n, nil
 }
 
-// scale builds what bench/scale needs, as it is released, and runs it.
-func (s *session) scale(ctx context.Context) ([]figure.Figure, error) {
-	evergrant, scale, out := filepath.Join(s.work, "evergrant"), filepath.Join(s.work, "scale"), filepath.Join(s.work, "scale.jsonl")
-	for path, pkg := range map[string]string{evergrant: "./cmd/evergrant", scale: "./bench/scale"} {
+// figures builds a program that measures, and what it needs, as it is released,
+// and runs it.
+func (s *session) figures(ctx context.Context, program string, args ...string) ([]figure.Figure, error) {
+	evergrant, measure, out := filepath.Join(s.work, "evergrant"), filepath.Join(s.work, filepath.Base(program)), filepath.Join(s.work, "figures.jsonl")
+	for path, pkg := range map[string]string{evergrant: "./cmd/evergrant", measure: program} {
 		if _, err := s.output(ctx, []string{"CGO_ENABLED=0"}, "go", "build", "-tags", "nethttpomithttp2", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, pkg); err != nil {
 			return nil, err
 		}
 	}
-	if _, err := s.output(ctx, nil, scale, "-evergrant", evergrant, "-dir", s.dir, "-out", out); err != nil {
+	if _, err := s.output(ctx, nil, append([]string{measure, "-evergrant", evergrant, "-dir", s.dir, "-out", out}, args...)...); err != nil {
 		return nil, err
 	}
 	f, err := os.Open(out)

@@ -16,6 +16,7 @@ type page struct {
 	processes    processes
 	calls        []call
 	scale        []figure.Figure
+	step         []figure.Figure
 }
 
 func (p page) markdown() string {
@@ -56,7 +57,23 @@ Figures are medians; ratios are taken round by round, with the 10th and 90th per
 	}
 	p.engine(&b)
 	p.grants(&b)
+	p.steps(&b)
 	return b.String()
+}
+
+// steps is the table of a job's step on a git store.
+func (p page) steps(b *strings.Builder) {
+	if len(p.step) == 0 {
+		return
+	}
+	b.WriteString("\n## A step of a job, on a git store\n\n" +
+		"From the start of the step to its end, at which the next one can use the token. The forge is git's own server over HTTP on this machine;\n" +
+		"then each question to it is held back, as a distance would. The numbers behind a name are the questions (HTTP requests) to the forge, and to the provider.\n\n")
+	var rows table
+	for _, f := range p.step {
+		rows = append(rows, []string{f.Group, f.Name, fmt.Sprintf("%.0f %s", f.Median, f.Unit), fmt.Sprintf("%.0f to %.0f", f.P10, f.P90), fmt.Sprint(f.N)})
+	}
+	write(b, []string{"where", "", "median", "p10 to p90", "times"}, rows)
 }
 
 // engine is the table of what the engine itself costs.

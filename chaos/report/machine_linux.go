@@ -18,8 +18,8 @@ import (
 
 // describe says on what and of what the measurements are. out names the page,
 // and with it the folder of the harness's sources; foreign says whether foreign
-// programs took part.
-func describe(binary, out string, foreign bool) ([]string, error) {
+// servers took part, git whether a git store did.
+func describe(binary, out string, foreign, git bool) ([]string, error) {
 	var kernel unix.Utsname
 	if err := unix.Uname(&kernel); err != nil {
 		return nil, err
@@ -47,6 +47,13 @@ func describe(binary, out string, foreign bool) ([]string, error) {
 		fmt.Sprintf("%s, %d cores, %.0f GiB of memory", cpu(), runtime.NumCPU(), float64(memory.Totalram)*float64(memory.Unit)/(1<<30)),
 		fmt.Sprintf("%s %s, %s; the stores on %s unless a row says otherwise", text(kernel.Sysname[:]), text(kernel.Release[:]), runtime.GOARCH, fs),
 		fmt.Sprintf("%s (%.1f MiB, static, stripped), built by %s", strings.TrimSpace(first), float64(stat.Size())/(1<<20), runtime.Version()),
+	}
+	if git {
+		version, err := exec.CommandContext(ctx, "git", "version").Output()
+		if err != nil {
+			return nil, fmt.Errorf("git version: %w", err)
+		}
+		lines = append(lines, strings.TrimSpace(string(version)))
 	}
 	if peers := peers(filepath.Dir(filepath.Dir(out))); foreign && peers != "" {
 		lines = append(lines, "peers: "+peers)

@@ -39,7 +39,7 @@ func main() {
 			return nil
 		}
 	}
-	flag.Func("required", "parts that must have rows, with commas between them", list(&p.required))
+	flag.Func("required", "parts that must have rows, as PART or PART@STORE, with commas between them", list(&p.required))
 	flag.Func("failed", "parts of chaos/run that have failed", list(&p.failed))
 	flag.Func("left", "what this form of the harness leaves out", list(&p.left))
 	flag.Parse()
@@ -73,7 +73,7 @@ func report(p page, from, out, binary string) (good bool, err error) {
 	if out == "" {
 		return good, nil
 	}
-	if p.machine, err = describe(binary, out, len(p.of("network")) > 0); err != nil {
+	if p.machine, err = describe(binary, out, len(p.of("network")) > 0, slices.ContainsFunc(p.rows, func(r row.Row) bool { return ofGit(r.Store) })); err != nil {
 		return good, err
 	}
 	return good, os.WriteFile(out, []byte(p.text()), 0o644)
@@ -81,8 +81,14 @@ func report(p page, from, out, binary string) (good bool, err error) {
 
 // red lists everything for which the page must not say that all is well.
 func (p page) red() (all []string) {
-	for _, part := range p.required {
-		if len(p.of(part)) == 0 {
+	for _, required := range p.required {
+		part, store, named := strings.Cut(required, "@")
+		there := func(r row.Row) bool { return !named || r.Store == store }
+		switch {
+		case slices.ContainsFunc(p.of(part), there):
+		case named:
+			all = append(all, fmt.Sprintf("the part %q was not run to its end on the store %q: it left no rows", part, store))
+		default:
 			all = append(all, fmt.Sprintf("the part %q was not run to its end: it left no rows", part))
 		}
 	}
@@ -96,7 +102,7 @@ func (p page) red() (all []string) {
 func (p page) missed() (names []string) {
 	for _, r := range p.rows {
 		if r.MayMiss && r.Missed() {
-			names = append(names, fmt.Sprintf("%s, %s: %s, in %d runs", r.Part, r.Provider, r.Name, r.Trials))
+			names = append(names, fmt.Sprintf("%s, in %d runs", r.Title(), r.Trials))
 		}
 	}
 	return names
@@ -121,10 +127,26 @@ func (p page) of(part string) (rows []row.Row) {
 	return rows
 }
 
+// ofGit reports whether a store is one of git's.
+func ofGit(store string) bool { return strings.HasPrefix(store, "git") }
+
+// byStore parts rows by their store, in the order in which those first appear.
+func byStore(rows []row.Row) (parted [][]row.Row) {
+	for _, r := range rows {
+		i := slices.IndexFunc(parted, func(of []row.Row) bool { return of[0].Store == r.Store })
+		if i < 0 {
+			parted = append(parted, []row.Row{r})
+			continue
+		}
+		parted[i] = append(parted[i], r)
+	}
+	return parted
+}
+
 func (p page) violations() (all []string) {
 	for _, r := range p.rows {
 		for _, v := range r.Violations() {
-			all = append(all, fmt.Sprintf("%s, %s, %s: %s", r.Part, r.Provider, r.Name, v))
+			all = append(all, r.Title()+": "+v)
 		}
 	}
 	return all
@@ -161,9 +183,11 @@ func total(rows []row.Row) row.Row {
 func (p page) summary() string {
 	var b strings.Builder
 	for _, part := range p.parts() {
-		t := total(p.of(part))
-		fmt.Fprintf(&b, "%-12s %5d trials, %5d faults met, %d tries discarded, %6d refreshes, %3d lost (%s), %d beyond P1, %d leaks, %d other broken promises\n",
-			part, t.Trials, t.Faults, t.Discarded, t.Refreshes, t.Losses, orNone(counts(t.LossReasons)), t.P1Violations, t.Leaks, len(t.Broken))
+		for _, rows := range byStore(p.of(part)) {
+			t := total(rows)
+			fmt.Fprintf(&b, "%-26s %-8s %5d trials, %5d faults met, %d tries discarded, %6d refreshes, %3d lost (%s), %d beyond P1, %d leaks, %d other broken promises\n",
+				part, rows[0].Store, t.Trials, t.Faults, t.Discarded, t.Refreshes, t.Losses, orNone(counts(t.LossReasons)), t.P1Violations, t.Leaks, len(t.Broken))
+		}
 	}
 	if n := len(p.missed()); n > 0 {
 		fmt.Fprintf(&b, "  %d points were never hit\n", n)

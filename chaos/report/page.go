@@ -44,6 +44,8 @@ Words of the tables:
 - *met*: trials in which the fault met a running process, as the harness measured it.
 - *discarded*: tries in which the fault met nobody, by the provider's ledger. They were judged like all others and repeated;
   they are no trials.
+- *file*: a folder on this machine. *git path*: a bare git repository on this machine, by its path. *git http*: one behind git's
+  own HTTP server, on loopback.
 - All stores and spills are sealed.
 
 `
@@ -59,15 +61,17 @@ func (p page) text() string {
 		fmt.Fprintf(&b, "- commit %s\n", p.commit)
 	}
 	b.WriteString("\n## Result\n\n" + p.result())
-	b.WriteString("| part | trials | met | discarded | refreshes | lost | why | beyond P1 | leaks |\n|---|--:|--:|--:|--:|--:|---|--:|--:|\n")
+	b.WriteString("| part | store | trials | met | discarded | refreshes | lost | why | beyond P1 | leaks |\n|---|---|--:|--:|--:|--:|--:|---|--:|--:|\n")
 	for _, part := range p.parts() {
-		t := total(p.of(part))
-		why := counts(t.LossReasons)
-		if t.Texts > 0 {
-			why = strings.TrimPrefix(fmt.Sprintf("%s; %d texts searched", why, t.Texts), "; ")
+		for _, rows := range byStore(p.of(part)) {
+			t := total(rows)
+			why := counts(t.LossReasons)
+			if t.Texts > 0 {
+				why = strings.TrimPrefix(fmt.Sprintf("%s; %d texts searched", why, t.Texts), "; ")
+			}
+			fmt.Fprintf(&b, "| %s | %s | %d | %d | %d | %d | %d | %s | %d | %d |\n", cell(part), cell(rows[0].Store), t.Trials, t.Faults, t.Discarded,
+				t.Refreshes, t.Losses, cell(why), t.P1Violations, t.Leaks)
 		}
-		fmt.Fprintf(&b, "| %s | %d | %d | %d | %d | %d | %s | %d | %d |\n", cell(part), t.Trials, t.Faults, t.Discarded, t.Refreshes, t.Losses,
-			cell(why), t.P1Violations, t.Leaks)
 	}
 	for _, part := range p.parts() {
 		title := strings.ToUpper(part[:1]) + part[1:]
@@ -75,10 +79,14 @@ func (p page) text() string {
 			title = part // the name of a project
 		}
 		fmt.Fprintf(&b, "\n## %s\n\n", title)
-		if isKillPart(part) {
-			b.WriteString(aboutPoints)
+		if !isKillPart(part) {
+			b.WriteString(byRow(byName(p.of(part))))
+			continue
 		}
-		b.WriteString(byRow(byName(p.of(part))))
+		b.WriteString(aboutPoints)
+		for _, rows := range byStore(p.of(part)) {
+			b.WriteString(killPoints(rows))
+		}
 	}
 	return b.String()
 }
@@ -115,28 +123,85 @@ func (p page) result() string {
 	return b.String()
 }
 
+// killPoints is the table of one store's kill points. A run of the git store has
+// hundreds of calls in a dozen processes: its rows are added up by step, and the
+// calls are listed.
+func killPoints(rows []row.Row) string {
+	if !ofGit(rows[0].Store) {
+		return byRow(byName(rows))
+	}
+	added, calls := bySteps(rows)
+	text := "\n" + byRow(byName(added)) + "\nThe calls, in the order of a run, a step in each line:\n\n"
+	for _, line := range calls {
+		text += "- " + cell(line) + "\n"
+	}
+	return text
+}
+
+// bySteps adds up the rows of kill points that share fault, step and provider,
+// and lists the calls of each step.
+func bySteps(rows []row.Row) (added []row.Row, calls []string) {
+	of := map[string][]row.Row{}
+	var keys, steps []string
+	in := map[string][]string{}
+	for _, r := range rows {
+		name := r.Name
+		if fault, at, ok := strings.Cut(r.Name, " at "); ok {
+			step, call, _ := strings.Cut(at, ": ")
+			name = fault + " at each call of the step " + step
+			if in[step] == nil {
+				steps = append(steps, step)
+			}
+			if !slices.Contains(in[step], call) {
+				in[step] = append(in[step], call)
+			}
+		}
+		key := name + "|" + r.Provider
+		if of[key] == nil {
+			keys = append(keys, key)
+		}
+		r.Name = name
+		of[key] = append(of[key], r)
+	}
+	for _, key := range keys {
+		all := of[key]
+		if len(all) == 1 {
+			added = append(added, all[0])
+			continue
+		}
+		t := total(all)
+		t.Part, t.Name, t.Store, t.Provider = all[0].Part, all[0].Name, all[0].Store, all[0].Provider
+		t.Note = fmt.Sprintf("%d calls", len(all))
+		added = append(added, t)
+	}
+	for _, step := range steps {
+		calls = append(calls, step+": "+strings.Join(in[step], "; "))
+	}
+	return added, calls
+}
+
 // byRow is the table of one part. Rows that search, and try nothing, have a
 // table of their own.
 func byRow(rows []row.Row) string {
 	var tried, searched strings.Builder
 	for _, r := range rows {
 		if r.Texts > 0 {
-			fmt.Fprintf(&searched, "| %s | %d | %d | %s |\n", cell(r.Name), r.Texts, r.Leaks, cell(outcome(r)))
+			fmt.Fprintf(&searched, "| %s | %s | %d | %d | %s |\n", cell(r.Name), cell(r.Store), r.Texts, r.Leaks, cell(outcome(r)))
 			continue
 		}
-		fmt.Fprintf(&tried, "| %s | %s | %d | %d | %d | %d | %d | %d | %d | %s |\n", cell(r.Name), cell(r.Provider),
+		fmt.Fprintf(&tried, "| %s | %s | %s | %d | %d | %d | %d | %d | %d | %d | %s |\n", cell(r.Name), cell(r.Store), cell(r.Provider),
 			r.Trials, r.Faults, r.Discarded, r.Refreshes, r.Losses, r.P1Violations, r.Leaks, cell(outcome(r)))
 	}
 	text := ""
 	if searched.Len() > 0 {
-		text = "| where was searched | texts | leaks | how |\n|---|--:|--:|---|\n" + searched.String()
+		text = "| where was searched | store | texts | leaks | how |\n|---|---|--:|--:|---|\n" + searched.String()
 	}
 	if tried.Len() > 0 {
 		if text != "" {
 			text += "\n"
 		}
-		text += "| what | provider | trials | met | discarded | refreshes | lost | beyond P1 | leaks | outcome |\n" +
-			"|---|---|--:|--:|--:|--:|--:|--:|--:|---|\n" + tried.String()
+		text += "| what | store | provider | trials | met | discarded | refreshes | lost | beyond P1 | leaks | outcome |\n" +
+			"|---|---|---|--:|--:|--:|--:|--:|--:|--:|---|\n" + tried.String()
 	}
 	return text
 }
@@ -150,7 +215,7 @@ func isKillPart(part string) bool { return strings.HasPrefix(part, killPart) }
 const aboutPoints = `Each system call of a refresh that touches a file, a name or the provider's connection, killed or failed at its
 beginning, in the order of a run. Named are the step of the protocol, the call and what it is about. Of calls that look
 alike within a step, the first is meant. With SIGKILL the whole process is gone before the call happens; with an error
-code the call fails once.
+code the call fails once. The git store's calls are also those of each program of git that it starts.
 
 `
 

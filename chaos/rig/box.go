@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,12 +26,14 @@ import (
 	"evergrant/internal/grant"
 )
 
-// Box is one machine as evergrant sees it: home, sealed file store, state
-// folder. Nothing of the caller's environment gets in.
+// Box is one machine as evergrant sees it: home, sealed store, state folder.
+// Nothing of the caller's environment gets in.
 type Box struct {
 	Home  string
-	Store string // folder of the store
+	Kind  Store
+	Place *Place // the store
 	State string // folder of spills and marks
+	Temp  string // folder of temporary files
 	Out   string // folder of the sinks, the only one that may hold tokens
 
 	binary string
@@ -39,22 +42,47 @@ type Box struct {
 	calls  atomic.Uint64
 }
 
-// NewBox makes a machine in dir with a key of its own.
-func NewBox(ctx context.Context, dir, binary string, c *Canary) (*Box, error) {
+// NewBox makes a machine in dir with a store and a key of its own.
+func NewBox(ctx context.Context, dir, binary string, c *Canary, kind Store) (*Box, error) {
 	b := &Box{
-		Home: dir, Store: filepath.Join(dir, "store"), State: filepath.Join(dir, "state"), Out: filepath.Join(dir, "out"),
+		Home: dir, Kind: kind, State: filepath.Join(dir, "state"), Temp: filepath.Join(dir, "tmp"), Out: filepath.Join(dir, "out"),
 		binary: binary, key: filepath.Join(dir, "key"), canary: c,
 	}
-	for _, d := range []string{b.Home, b.Out} {
+	for _, d := range []string{b.Home, b.Temp, b.Out} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, err
 		}
+	}
+	if err := b.Keep(filepath.Join(dir, "store")); err != nil {
+		return nil, err
 	}
 	r, err := b.Run(b.Command(ctx, "key", "new", "--out", b.key))
 	if err == nil && r.Code != 0 {
 		err = fmt.Errorf("making a key: %v", r)
 	}
-	return b, err
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// Keep gives the machine another store, in a folder that is not there yet.
+func (b *Box) Keep(dir string) error {
+	p, err := b.Kind.keep(dir, b.canary)
+	if err != nil {
+		return fmt.Errorf("making a store: %w", err)
+	}
+	b.Close()
+	b.Place = p
+	return nil
+}
+
+// Close ends what serves the machine's store.
+func (b *Box) Close() {
+	if b.Place != nil {
+		b.Place.close()
+	}
 }
 
 // Command prepares a call of the binary. It and all that it starts are killed
@@ -62,10 +90,10 @@ func NewBox(ctx context.Context, dir, binary string, c *Canary) (*Box, error) {
 func (b *Box) Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, b.binary, args...)
 	cmd.Dir = b.Home
-	cmd.Env = []string{
-		"PATH=/nonexistent", "HOME=" + b.Home, "TMPDIR=" + b.Home, "LC_ALL=C", "EVERGRANT_STORE=file:" + b.Store,
+	cmd.Env = append([]string{
+		"PATH=" + b.Place.path, "HOME=" + b.Home, "TMPDIR=" + b.Temp, "LC_ALL=C", "EVERGRANT_STORE=" + b.Place.URL,
 		"XDG_STATE_HOME=" + b.State, "XDG_CONFIG_HOME=" + filepath.Join(b.Home, "config"),
-	}
+	}, b.Place.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
@@ -190,6 +218,38 @@ func (c *Call) Ended() <-chan struct{} { return c.ended }
 // Signal sends a signal to the process if it still runs.
 func (c *Call) Signal(s os.Signal) { _ = c.Cmd.Process.Signal(s) }
 
+// Git returns the processes that the process has started. Each leads a session
+// of its own, in which is what it has started itself.
+func (c *Call) Git() (leaders []int) {
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", c.Cmd.Process.Pid))
+	if err != nil {
+		return nil
+	}
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for child := range strings.FieldsSeq(string(text)) {
+			if pid, err := strconv.Atoi(child); err == nil {
+				leaders = append(leaders, pid)
+			}
+		}
+	}
+	return leaders
+}
+
+// KillGit sends SIGKILL to processes and to all in their sessions' first groups,
+// and returns how many of them were there.
+func KillGit(leaders []int) (n int) {
+	for _, pid := range leaders {
+		if syscall.Kill(-pid, syscall.SIGKILL) == nil {
+			n++
+		}
+	}
+	return n
+}
+
 // Wait returns the result once the process is gone.
 func (c *Call) Wait() (Result, error) {
 	<-c.ended
@@ -214,7 +274,7 @@ func (b *Box) Status(ctx context.Context, id string) (Status, error) {
 		return Status{}, err
 	}
 	if r.Code == exitStore {
-		if there, err := b.recorded(id); err != nil || !there {
+		if there, err := b.Place.recorded(grant.ID(id)); err != nil || !there {
 			return Status{State: "absent"}, err
 		}
 	}
@@ -226,26 +286,22 @@ func (b *Box) Status(ctx context.Context, id string) (Status, error) {
 }
 
 // exitStore is the interface's exit code for a store that has no such record
-// or cannot be read; which of the two it is, the folder says.
+// or cannot be read; which of the two it is, the place says.
 const exitStore = 6
-
-// recorded reports whether the store's folder holds a record of a grant.
-func (b *Box) recorded(id string) (bool, error) {
-	name, err := grant.ID(id).Filename()
-	if err == nil {
-		_, err = os.Lstat(filepath.Join(b.Store, name+".json"))
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
-}
 
 // Search looks for tokens in everything that the machine keeps. A file among
 // the sinks may hold one access token, which is the one that its call delivered,
 // and nothing else.
 func (b *Box) Search() error {
-	return b.canary.Tree(b.Home, b.place)
+	if err := b.canary.Tree(b.Home, b.place); err != nil || b.Place.contents == nil {
+		return err
+	}
+	if _, err := os.Lstat(b.Place.Dir); errors.Is(err, fs.ErrNotExist) {
+		return nil // its disk is gone, and was searched before
+	}
+	text, err := b.Place.contents()
+	b.canary.Look("objects of git, unpacked", text)
+	return err
 }
 
 // place names a file for people, and says what it may hold.
@@ -254,8 +310,10 @@ func (b *Box) place(path string) (name string, delivered bool) {
 	switch {
 	case inside(b.Out):
 		return "the sinks' folder", true
-	case inside(b.Store):
+	case inside(b.Place.Dir):
 		return "the store's folder", false
+	case inside(b.Temp):
+		return "temporary folders", false
 	case inside(b.State):
 		return "the state folder", false
 	}

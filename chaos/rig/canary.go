@@ -4,11 +4,13 @@ package rig
 
 import (
 	"bytes"
+	"compress/zlib"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -222,9 +224,23 @@ func (c *Canary) Tree(dir string, place func(path string) (name string, delivere
 			c.note("files in "+name+", but for the token delivered", text, !c.deliverable(text))
 		default:
 			c.Look("files in "+name, text)
+			if plain := inflated(text); len(plain) > 0 {
+				c.Look("objects of git in "+name+", unpacked", plain)
+			}
 		}
 		return nil
 	})
+}
+
+// inflated returns what a loose object of git holds, or as much of it as was
+// written; nil for other files.
+func inflated(text []byte) []byte {
+	r, err := zlib.NewReader(bytes.NewReader(text))
+	if err != nil {
+		return nil
+	}
+	plain, _ := io.ReadAll(io.LimitReader(r, 16<<20)) // the rest was never written
+	return plain
 }
 
 // Found is what a canary has seen.

@@ -3,6 +3,8 @@
 package rig_test
 
 import (
+	"bytes"
+	"compress/zlib"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -69,6 +71,7 @@ func TestCanaryTree(t *testing.T) {
 	refresh := c.NewToken(simulator.KindRefresh)
 	for name, text := range map[string]string{
 		"clean": "nothing", "leak": "x" + token, "out 1": token + "\n", "out 2": "", // right
+		"object": packed(t, "blob 9\x00"+token), "other object": packed(t, "nothing"),
 		"out 3": token + "\n" + token + "\n", "out 4": refresh, "out 5": "nothing", "out 6": token[:len(token)-1], // wrong
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -85,8 +88,22 @@ func TestCanaryTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := c.Found()
-	want := []string{"files in the folder (1)", "files in the sinks, but for the token delivered (4)"}
-	if f.Leaks != 5 || !slices.Equal(f.Places, want) || f.Texts != 8+9 {
+	want := []string{"files in the folder (1)", "files in the sinks, but for the token delivered (4)", "objects of git in the folder, unpacked (1)"}
+	if f.Leaks != 6 || !slices.Equal(f.Places, want) || f.Texts != 10+11+2 {
 		t.Errorf("%d leaks in %q, %d texts", f.Leaks, f.Places, f.Texts)
 	}
+}
+
+// packed is a text as git packs an object.
+func packed(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := zlib.NewWriter(&b)
+	if _, err := z.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }

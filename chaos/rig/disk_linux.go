@@ -10,19 +10,16 @@ import (
 	"syscall"
 )
 
-// DiskSize is that of a [Disk]: room for a handful of records.
-const DiskSize = 64 << 10
-
 // Disk is a tmpfs that can be filled to the last page and made read-only.
 type Disk struct{ Dir string }
 
-// NewDisk mounts one at dir, which is made. That needs root, also root of a
-// user namespace.
-func NewDisk(dir string) (*Disk, error) {
+// NewDisk mounts one of so many bytes at dir, which is made. That needs root,
+// also root of a user namespace.
+func NewDisk(dir string, size int) (*Disk, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", DiskSize)); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", size)); err != nil {
 		return nil, fmt.Errorf("mounting a small disk needs root or a user namespace (unshare --user --map-root-user --mount): %w", err)
 	}
 	return &Disk{dir}, nil

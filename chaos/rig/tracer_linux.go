@@ -3,12 +3,14 @@
 package rig
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -18,46 +20,80 @@ import (
 
 // Sight is one system call of a traced process, at its beginning.
 type Sight struct {
-	Call string
-	Path string // the file that it is about; of two names, the second
-	FD   int    // -1 for calls that name a file
-	Made bool   // openat that creates
+	// Program is "" for the binary itself, and for what it has started the name
+	// and what it is to do, as in "git push".
+	Program string
+	Call    string
+	Path    string // the file that it is about; of two names, the second
+	FD      int    // -1 for calls that name a file
+	Made    bool   // openat that creates
+	Code    int    // of exit_group
 }
+
+// Victim is whom a SIGKILL meets.
+type Victim uint8
+
+const (
+	Nobody     Victim = iota
+	Caller            // the process that makes the call
+	Binary            // the binary alone: what it has started goes on
+	Everything        // the binary and all that it has started
+)
 
 // Meddle is what a tracer does to a call.
 type Meddle struct {
-	Kill  bool          // SIGKILL to the whole process, and the call does not happen
+	Kill  Victim        // SIGKILL; if it meets the caller, the call does not happen
 	Errno syscall.Errno // the call does not happen and fails with it; 0: nothing
 }
 
 // Watcher is told of every call in the one order in which they happen, whatever
-// the thread.
+// the thread or the process.
 type Watcher interface {
 	Enters(Sight) Meddle
 	// Leaves is told the value; negative is an error number.
 	Leaves(s Sight, value int64)
 }
 
-// RunTraced runs a prepared call under ptrace(2). strace would do the same, but
-// counts calls by thread, and Go moves its work between threads as it likes:
-// the tenth write of a run is another one each time. The watcher sees one
-// order, and meets the same point in each run.
+// RunTraced runs a prepared call under ptrace(2), with all that it starts, to
+// the end of the last of them. strace would do the same, but counts calls by
+// thread, and Go moves its work between threads as it likes: the tenth write of
+// a run is another one each time. The watcher sees one order, and meets the same
+// point in each run.
 func (b *Box) RunTraced(ctx context.Context, argv []string, env []string, w Watcher) (Result, error) {
 	type outcome struct {
 		r   Result
 		err error
 	}
 	done := make(chan outcome, 1)
-	go func() { // its own thread, which is the only one that may touch the process
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+	go childless(func() { // its own thread, which is the only one that may touch the processes
 		r, err := b.traced(ctx, argv, env, w)
 		done <- outcome{r, err}
-	}()
+	})
 	o := <-done
 	b.canary.Look("standard output", []byte(o.r.Stdout))
 	b.canary.Look("standard error", []byte(o.r.Stderr))
 	return o.r, o.err
+}
+
+// childless runs f on a thread of its own that has started no process before:
+// whom it waits for later is whom f has started. What /proc does not tell is
+// taken for a child, up to a number of threads that no program reaches.
+func childless(f func()) { childlessAfter(f, 100) }
+
+func childlessAfter(f func(), tries int) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	children, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", unix.Gettid()))
+	if tries == 0 || err == nil && len(bytes.TrimSpace(children)) == 0 {
+		f()
+		return
+	}
+	done := make(chan struct{})
+	go func() { // this thread is held, so it is another
+		defer close(done)
+		childlessAfter(f, tries-1)
+	}()
+	<-done
 }
 
 func (b *Box) traced(ctx context.Context, argv, env []string, w Watcher) (r Result, err error) {
@@ -84,11 +120,11 @@ func (b *Box) traced(ctx context.Context, argv, env []string, w Watcher) (r Resu
 	if err != nil {
 		return r, fmt.Errorf("starting a traced process: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	t := &tracer{pid: pid, w: w, canary: b.canary, threads: map[int]*thread{}, running: map[int]string{pid: ""}}
+	stop := context.AfterFunc(ctx, t.killAll)
 	defer stop()
-	t := &tracer{pid: pid, w: w, threads: map[int]*thread{}}
 	err = t.all()
-	r = Result{Code: t.code, Took: time.Since(begun)}
+	r = Result{Code: t.code, Took: t.ended.Sub(begun)}
 	for i, text := range []*string{&r.Stdout, &r.Stderr} {
 		content, rerr := os.ReadFile(streams[i+1].Name())
 		*text, err = string(content), errors.Join(err, rerr)
@@ -99,20 +135,49 @@ func (b *Box) traced(ctx context.Context, argv, env []string, w Watcher) (r Resu
 	return r, err
 }
 
-// tracer is the state of one traced process.
+// tracer is the state of a traced process and of those that it has started.
 type tracer struct {
 	pid     int
 	w       Watcher
+	canary  *Canary
 	threads map[int]*thread
 	code    int
+	ended   time.Time // when the binary had
+
+	mu      sync.Mutex
+	running map[int]string // processes, and what they run; see Sight
 }
 
-// thread is one thread of it: the call that it is in.
+// thread is one thread of one of them: the call that it is in.
 type thread struct {
-	inside bool
-	told   bool // the watcher knows of the call
-	sight  Sight
-	errno  syscall.Errno
+	process int
+	told    bool // the watcher knows of the call
+	sight   Sight
+	errno   syscall.Errno
+}
+
+// starting is what a process runs that was forked and has not become another
+// program yet. Its calls are those of the one that forked it, or of no interest.
+const starting = "a fork"
+
+func (t *tracer) killAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for pid := range t.running {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+func (t *tracer) runs(pid int, program string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.running[pid] = program
+}
+
+func (t *tracer) gone(pid int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.running, pid)
 }
 
 func (t *tracer) all() error {
@@ -121,18 +186,18 @@ func (t *tracer) all() error {
 		return fmt.Errorf("waiting for a traced process: %w", err)
 	}
 	const options = syscall.PTRACE_O_TRACESYSGOOD | syscall.PTRACE_O_TRACECLONE | syscall.PTRACE_O_TRACEFORK |
-		syscall.PTRACE_O_TRACEVFORK | unix.PTRACE_O_EXITKILL
+		syscall.PTRACE_O_TRACEVFORK | syscall.PTRACE_O_TRACEEXEC | unix.PTRACE_O_EXITKILL
 	if err := syscall.PtraceSetOptions(t.pid, options); err != nil {
 		return fmt.Errorf("tracing: %w", err)
 	}
-	t.threads[t.pid] = &thread{}
+	t.threads[t.pid] = &thread{process: t.pid}
 	if err := syscall.PtraceSyscall(t.pid, 0); err != nil {
 		return fmt.Errorf("tracing: %w", err)
 	}
 	for {
-		// Only this process and its threads, which are a group of their own: this
-		// program has other children.
-		id, err := syscall.Wait4(-t.pid, &ws, unix.WALL|unix.WNOTHREAD, nil)
+		// Only those that this thread has started or traces: this program has other
+		// children.
+		id, err := syscall.Wait4(-1, &ws, unix.WALL|unix.WNOTHREAD, nil)
 		switch {
 		case errors.Is(err, syscall.EINTR):
 			continue
@@ -150,7 +215,10 @@ func (t *tracer) all() error {
 func (t *tracer) stopped(id int, ws syscall.WaitStatus) error {
 	if !ws.Stopped() {
 		if id == t.pid {
-			t.code = ws.ExitStatus() // -1 when a signal ended it
+			t.code, t.ended = ws.ExitStatus(), time.Now() // -1 when a signal ended it
+		}
+		if th := t.threads[id]; th != nil && th.process == id {
+			t.gone(id)
 		}
 		delete(t.threads, id)
 		return nil
@@ -158,17 +226,54 @@ func (t *tracer) stopped(id int, ws syscall.WaitStatus) error {
 	deliver := 0
 	th := t.threads[id]
 	switch sig := ws.StopSignal(); {
-	case th == nil: // a new thread begins with a SIGSTOP
-		t.threads[id] = &thread{}
+	case th == nil: // a new thread or process begins with a SIGSTOP
+		t.begins(id)
 	case sig == syscall.SIGTRAP|0x80:
 		if err := t.atCall(id, th); err != nil {
 			return err
 		}
+	case sig == syscall.SIGTRAP && ws.TrapCause() == syscall.PTRACE_EVENT_EXEC:
+		t.execs(id)
 	case sig == syscall.SIGTRAP: // an event, such as a clone
 	default:
 		deliver = int(sig)
 	}
 	return syscall.PtraceSyscall(id, deliver)
+}
+
+// begins notes a thread, or a process that was forked.
+func (t *tracer) begins(id int) {
+	process := processOf(id)
+	t.threads[id] = &thread{process: process}
+	if process == id {
+		t.runs(id, starting)
+	}
+}
+
+// execs notes which program a process has become, and looks for tokens in what
+// it was given.
+func (t *tracer) execs(pid int) {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return // killed meanwhile
+	}
+	t.runs(pid, programOf(strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")))
+	t.canary.Look("the arguments of git and of what it starts", line)
+	if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); err == nil {
+		t.canary.Look("the environment of git, but for the forge's token", withoutHeader(env))
+	}
+}
+
+// withoutHeader takes out the variable by which git gets the header that it
+// sends to a forge: environments are seen by nobody else.
+func withoutHeader(env []byte) []byte {
+	var rest [][]byte
+	for v := range bytes.SplitSeq(env, []byte{0}) {
+		if !bytes.HasPrefix(v, []byte("GIT_CONFIG_VALUE_")) || !bytes.Contains(v, []byte("=Authorization: Basic ")) {
+			rest = append(rest, v)
+		}
+	}
+	return bytes.Join(rest, []byte{0})
 }
 
 // callState is struct ptrace_syscall_info of ptrace(2), of Linux 5.3.
@@ -196,19 +301,20 @@ func (t *tracer) atCall(id int, th *thread) error {
 	}
 	switch s.op {
 	case callEntry:
-		*th = thread{inside: true}
-		th.sight, th.told = sightOf(t.pid, s)
+		*th = thread{process: th.process}
+		t.mu.Lock()
+		program := t.running[th.process]
+		t.mu.Unlock()
+		th.sight, th.told = sightOf(id, program, s)
 		if !th.told {
 			return nil
 		}
 		m := t.w.Enters(th.sight)
-		switch {
-		case m.Kill:
-			return syscall.Kill(t.pid, syscall.SIGKILL)
-		case m.Errno != 0:
+		if m.Errno != 0 {
 			th.errno = m.Errno
 			return skipCall(id)
 		}
+		return t.kill(th, m.Kill)
 	case callExit:
 		value := int64(s.number)
 		if th.errno != 0 {
@@ -220,75 +326,19 @@ func (t *tracer) atCall(id int, th *thread) error {
 		if th.told {
 			t.w.Leaves(th.sight, value)
 		}
-		*th = thread{}
+		*th = thread{process: th.process}
 	}
 	return nil
 }
 
-// nameArgument says which argument of a call is a path; 0: none, the first is
-// a descriptor.
-func watched(number uint64) (call string, nameArgument int, ok bool) {
-	switch number {
-	case unix.SYS_OPENAT:
-		return "openat", 1, true
-	case unix.SYS_UNLINKAT:
-		return "unlinkat", 1, true
-	case unix.SYS_MKDIRAT:
-		return "mkdirat", 1, true
-	case unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2:
-		return "renameat", 3, true
-	case unix.SYS_READ:
-		return "read", 0, true
-	case unix.SYS_WRITE:
-		return "write", 0, true
-	case unix.SYS_FSYNC, unix.SYS_FDATASYNC:
-		return "fsync", 0, true
-	case unix.SYS_CLOSE:
-		return "close", 0, true
-	case unix.SYS_FLOCK:
-		return "flock", 0, true
-	case unix.SYS_GETDENTS64:
-		return "getdents64", 0, true
-	case unix.SYS_CONNECT:
-		return "connect", 0, true
+func (t *tracer) kill(caller *thread, v Victim) error {
+	switch v {
+	case Caller:
+		return syscall.Kill(caller.process, syscall.SIGKILL)
+	case Binary:
+		return syscall.Kill(t.pid, syscall.SIGKILL)
+	case Everything:
+		t.killAll()
 	}
-	return "", 0, false
-}
-
-func sightOf(pid int, s callState) (Sight, bool) {
-	call, name, ok := watched(s.number)
-	if !ok {
-		return Sight{}, false
-	}
-	v := Sight{Call: call, FD: -1}
-	if name > 0 {
-		v.Path = textAt(pid, uintptr(s.args[name]))
-		v.Made = call == "openat" && s.args[2]&unix.O_CREAT != 0
-		return v, v.Path != ""
-	}
-	v.FD = int(int32(s.args[0]))
-	link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, v.FD))
-	v.Path = link
-	return v, err == nil
-}
-
-// textAt reads a path from the memory of a process, page by page: what follows
-// it may not be there.
-func textAt(pid int, at uintptr) string {
-	var text strings.Builder
-	for text.Len() < 4096 {
-		page := make([]byte, 4096-int(at%4096))
-		n, err := unix.ProcessVMReadv(pid, []unix.Iovec{{Base: &page[0], Len: uint64(len(page))}},
-			[]unix.RemoteIovec{{Base: at, Len: len(page)}}, 0)
-		if err != nil {
-			return ""
-		}
-		part, _, ended := strings.Cut(string(page[:n]), "\x00")
-		text.WriteString(part)
-		if ended {
-			return text.String()
-		}
-		at += uintptr(n)
-	}
-	return ""
+	return nil
 }

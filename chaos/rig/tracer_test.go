@@ -41,6 +41,21 @@ func (w *watch) Leaves(s rig.Sight, value int64) {
 	}
 }
 
+// machine has a stand-in that does nothing for a binary.
+func machine(t *testing.T) *rig.Box {
+	t.Helper()
+	// One that exists: what a test writes may be busy when it is run.
+	binary, err := exec.LookPath("true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := rig.NewBox(t.Context(), filepath.Join(t.TempDir(), "box"), binary, rig.NewCanary(), rig.Stores()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // traced runs a script in a machine whose binary is a stand-in that does
 // nothing.
 func traced(t *testing.T, w *watch, script string) rig.Result {
@@ -49,15 +64,7 @@ func traced(t *testing.T, w *watch, script string) rig.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// One that exists: what a test writes may be busy when it is run.
-	binary, err := exec.LookPath("true")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := rig.NewBox(t.Context(), filepath.Join(t.TempDir(), "box"), binary, rig.NewCanary())
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := machine(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	r, err := b.RunTraced(ctx, []string{shell, "-c", script}, []string{"PATH=/nonexistent"}, w)
@@ -82,9 +89,51 @@ func TestTracerLooksOn(t *testing.T) {
 	}
 }
 
+// killAt kills when a file is made.
+func killAt(s rig.Sight, v rig.Victim) rig.Meddle {
+	if s.Call == "openat" && s.Made {
+		return rig.Meddle{Kill: v}
+	}
+	return rig.Meddle{}
+}
+
+// What the program starts is followed, and can be killed alone, left alone, or
+// go with it.
+func TestTracerFollowsChildren(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		victim   rig.Victim
+		survives bool // the program
+		there    bool // the file that the child makes
+		out      string
+	}{
+		{"nobody", rig.Nobody, true, true, "went on 0\n"},
+		{"the child", rig.Caller, true, false, "went on 137\n"},
+		{"the program", rig.Binary, false, true, ""},
+		{"both", rig.Everything, false, false, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			programs := []string{}
+			w := &watch{dir: t.TempDir(), meddle: func(s rig.Sight) rig.Meddle {
+				programs = append(programs, s.Program)
+				return killAt(s, c.victim)
+			}}
+			r := traced(t, w, "/bin/sh -c 'echo x > "+w.dir+"/a; exit 0'; echo went on $?")
+			if (r.Code == 0) != c.survives || r.Stdout != c.out || !slices.Contains(programs, "sh") {
+				t.Errorf("got %+v; the file was made by %q", r, programs)
+			}
+			if _, err := os.Stat(filepath.Join(w.dir, "a")); (err == nil) != c.there {
+				t.Errorf("the file: %v", err)
+			}
+		})
+	}
+}
+
 func TestTracerKillsBeforeTheCall(t *testing.T) {
 	t.Parallel()
-	w := &watch{dir: t.TempDir(), meddle: func(s rig.Sight) rig.Meddle { return rig.Meddle{Kill: s.Call == "openat" && s.Made} }}
+	w := &watch{dir: t.TempDir(), meddle: func(s rig.Sight) rig.Meddle { return killAt(s, rig.Caller) }}
 	r := traced(t, w, "echo x > "+w.dir+"/a; echo survived")
 	if r.Code >= 0 || r.Stdout != "" {
 		t.Errorf("got %+v", r)

@@ -19,7 +19,7 @@ import (
 type Row struct {
 	Part     string // which table it belongs to: "kill points", "signals", "network", …
 	Name     string // what was done
-	Store    string // "file", sealed, unless it says otherwise
+	Store    string // kind of store: "file", "git path", …; all are sealed
 	Provider string // "strict", "grace 10m", "hydra 2.3", …
 
 	Trials    int // times that it was tried
@@ -49,6 +49,11 @@ type Row struct {
 	// Broken are promises that did not hold and that no other field counts, one
 	// sentence each: a grant that is stuck, a rescue block that came too late.
 	Broken []string `json:",omitempty"`
+}
+
+// Title names a row for people.
+func (r Row) Title() string {
+	return strings.Join([]string{r.Part, r.Store, r.Provider, r.Name}, ", ")
 }
 
 // Reasons of a loss that no program can prevent at a provider that forgives

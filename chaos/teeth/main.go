@@ -2,9 +2,11 @@
 // one fault after another in a copy of the source, builds the binary from it,
 // and wants the harness to turn red.
 //
-//	teeth -root FOLDER -chaos BINARY [-rows FILE]
+//	teeth -root FOLDER -chaos BINARY [-network BINARY -toxiproxy BINARY]
+//	      [-hydra BINARY -hydra-server BINARY] [-only TEXT] [-rows FILE]
 //
-// chaos/run builds and starts it. The source itself is not touched: the copies
+// chaos/run builds and starts it. Faults of a harness that is not given are left
+// out. The source itself is not touched: the copies
 // are laid over it by go build -overlay.
 package main
 
@@ -24,100 +26,77 @@ import (
 	"evergrant/chaos/row"
 )
 
-// planted is a fault, and where the harness must find it.
-type planted struct {
-	name     string
-	file     string // from the root
-	old, new string // old occurs exactly once
-	parts    string // of the harness
-	finds    string // what a red line says
-}
-
-func faults() []planted {
-	const save = "internal/engine/save.go"
-	const spillFirst = "\tif err := a.cfg.Spill.Put(dctx, k); err != nil {\n\t\tunsaved.Spilled = false\n" +
-		"\t\ta.warn(\"the reply could not be spilled to this machine's disk before saving: \" + err.Error())\n\t}\n"
-	const saveThen = "\ts, err := a.put(ctx, k, unsaved)\n"
-	const warns = "\ta.warn(out.Warnings)\n"
-	return []planted{
-		{
-			name: "nothing is spilled before the Swap", file: save,
-			old: "a.cfg.Spill.Put(dctx, k)", new: "error(nil)",
-			parts: "disk", finds: "lost: store outage alone",
-		},
-		{
-			name: "the save comes before the spill", file: save,
-			old: spillFirst + saveThen, new: saveThen + spillFirst,
-			parts: "kill", finds: "before it was spilled",
-		},
-		{
-			name: "the spill is not synced", file: "internal/atomicfile/atomicfile.go",
-			old: "\tif err := f.Sync(); err != nil {\n\t\treturn &ReplacedError{Path: path, Err: err}\n\t}\n", new: "",
-			parts: "kill", finds: "does without spill: fsync spill",
-		},
-		{
-			name: "a cancellation ends the save", file: save,
-			old: "\tdctx := context.WithoutCancel(ctx)\n\tunsaved :=", new: "\tif ctx.Err() != nil {\n\t\treturn Outcome{}, ctx.Err()\n\t}\n\tdctx := context.WithoutCancel(ctx)\n\tunsaved :=",
-			parts: "signals", finds: "lost: cancellation alone",
-		},
-		{
-			name: "a conflict of the store is ignored", file: "internal/store/file/file.go",
-			old: "case version(current) != old:", new: "case old == \"\" && version(current) != old:",
-			parts: "race", finds: "that P1 does not allow",
-		},
-		{
-			name: "a conflict is ignored, in rolling starts", file: "internal/store/file/file.go",
-			old: "case version(current) != old:", new: "case old == \"\" && version(current) != old:",
-			parts: "rolling", finds: "that P1 does not allow",
-		},
-		{
-			name: "a token is in a warning", file: "internal/cli/refresh.go",
-			old: warns, new: "\ta.warn([]string{out.Access.Value.Reveal()})\n",
-			parts: "disk,leaks", finds: "leaks",
-		},
-		{
-			name: "half a token is in a warning", file: "internal/cli/refresh.go",
-			old: warns, new: "\tif v := out.Access.Value.Reveal(); v != \"\" {\n\t\ta.warn([]string{v[len(v)-13:]})\n\t}\n",
-			parts: "disk,leaks", finds: "leaks",
-		},
-	}
+// tools are the programs that a run of this one uses.
+type tools struct {
+	root, dir, only                               string
+	chaos, network, toxiproxy, hydra, hydraServer string
 }
 
 func main() {
-	root := flag.String("root", ".", "the module's folder")
-	chaos := flag.String("chaos", "", "the built harness")
+	var t tools
+	flag.StringVar(&t.root, "root", ".", "the module's folder")
+	flag.StringVar(&t.chaos, "chaos", "", "the built harness")
+	flag.StringVar(&t.network, "network", "", "the built harness of networks")
+	flag.StringVar(&t.toxiproxy, "toxiproxy", "", "toxiproxy's server")
+	flag.StringVar(&t.hydra, "hydra", "", "the built harness of ory/hydra")
+	flag.StringVar(&t.hydraServer, "hydra-server", "", "hydra itself")
+	flag.StringVar(&t.only, "only", "", "only faults whose name holds this text")
 	rows := flag.String("rows", "", "file to which the rows are added")
 	flag.Parse()
-	if *chaos == "" {
+	if t.chaos == "" {
 		fmt.Fprintln(os.Stderr, "teeth: -chaos is needed; chaos/run gives it")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := all(ctx, *root, *chaos, *rows); err != nil {
+	if err := t.all(ctx, *rows); err != nil {
 		fmt.Fprintln(os.Stderr, "teeth:", err)
 		os.Exit(1)
 	}
 }
 
-func all(ctx context.Context, root, chaos, rows string) error {
-	root, err := filepath.Abs(root)
-	if err != nil {
+// has reports whether the harness that must find the fault is there.
+func (t tools) has(f planted) bool {
+	switch f.by {
+	case network:
+		return t.network != ""
+	case hydra:
+		return t.hydra != ""
+	}
+	return true
+}
+
+// look is a call of the harness that must find the fault in a binary.
+func (t tools) look(ctx context.Context, f planted, binary string) *exec.Cmd {
+	rows := filepath.Join(t.dir, "rows")
+	switch f.by {
+	case network:
+		return exec.CommandContext(ctx, t.network, "-short", "-evergrant", binary, "-toxiproxy", t.toxiproxy, "-out", rows, "-only", f.parts)
+	case hydra:
+		return exec.CommandContext(ctx, t.hydra, "-short", "-evergrant", binary, "-hydra", t.hydraServer, "-out", rows)
+	}
+	return exec.CommandContext(ctx, t.chaos, "-short", "-store", or(f.store, "file"), "-binary", binary, "-rows", rows, "-parts", f.parts)
+}
+
+func (t tools) all(ctx context.Context, rows string) (err error) {
+	if t.root, err = filepath.Abs(t.root); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "evergrant-teeth.")
-	if err != nil {
+	if t.dir, err = os.MkdirTemp("", "evergrant-teeth."); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(t.dir)
 	var missed []string
 	for _, f := range faults() {
-		found, err := f.bite(ctx, root, dir, chaos)
+		if !t.has(f) || !strings.Contains(f.name, t.only) {
+			continue
+		}
+		found, err := t.bite(ctx, f)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
-		r := row.Row{Part: "teeth", Name: f.name, Store: "file", Provider: "strict", Trials: 1,
-			Note: "planted in a copy of " + f.file + "; the harness's part: " + f.parts}
+		r := row.Row{Part: "teeth", Name: f.name, Store: or(f.store, "file"), Provider: "all", Trials: 1,
+			Note: "planted in a copy of " + f.file + "; the harness's part: " + or(string(f.by), f.parts)}
 		if found == "" {
 			missed = append(missed, f.name)
 			r.Broken = []string{"the harness did not find a planted fault"}
@@ -146,14 +125,14 @@ func or(s, other string) string {
 
 // bite builds a binary with the fault and returns the first red line that says
 // what it should, without the harness's prefix.
-func (f planted) bite(ctx context.Context, root, dir, chaos string) (found string, err error) {
-	binary, err := f.build(ctx, root, dir)
+func (t tools) bite(ctx context.Context, f planted) (found string, err error) {
+	binary, err := f.build(ctx, t.root, t.dir)
 	if err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, chaos, "-short", "-binary", binary, "-rows", filepath.Join(dir, "rows"), "-parts", f.parts)
+	cmd := t.look(ctx, f, binary)
 	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
@@ -164,8 +143,10 @@ func (f planted) bite(ctx context.Context, root, dir, chaos string) (found strin
 		return "", fmt.Errorf("the harness did not end: %w", ctx.Err())
 	}
 	for line := range strings.Lines(string(out)) {
-		if red, ok := strings.CutPrefix(strings.TrimSpace(line), "RED"); ok && strings.Contains(red, f.finds) && err != nil {
-			return strings.TrimSpace(red), nil
+		for _, mark := range []string{"RED", "chaos: RED", "BROKEN:"} {
+			if red, ok := strings.CutPrefix(strings.TrimSpace(line), mark); ok && strings.Contains(red, f.finds) && err != nil {
+				return strings.TrimSpace(red), nil
+			}
 		}
 	}
 	fmt.Printf("%s", out)

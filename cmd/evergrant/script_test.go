@@ -44,6 +44,10 @@ func TestScripts(t *testing.T) {
 			"allow":     cmdAllow,
 			"leaks":     cmdLeaks,
 			"plant":     cmdPlant,
+			"step":      cmdStep,
+			"cutshort":  cmdCutShort,
+			"github":    cmdGitHub,
+			"signs":     cmdSigns,
 		},
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"evergrant/internal/grant"
@@ -32,6 +33,7 @@ type world struct {
 	allowed  []string // files that may hold tokens: sinks that were asked for
 	snapshot map[string]string
 	asked    int
+	written  int // of GitHub's secrets
 }
 
 // basicSecret holds what form-encoding must not spoil (RFC 6749 §2.3.1).
@@ -55,9 +57,15 @@ func setUp(env *testscript.Env) error {
 		return err
 	}
 	w.srv, err = simulator.New(simulator.Config{NewToken: w.newToken, Clients: []simulator.Client{
-		{ID: simulator.DefaultClient},
+		{ID: simulator.DefaultClient, Redirects: []string{"http://127.0.0.1/callback", "http://127.0.0.1/elsewhere", "https://app.example/done"}},
 		{ID: "basic", Auth: simulator.AuthBasic, Secret: grant.NewSecret(basicSecret)},
-		{ID: "jwt", Key: signer.Public()},
+		{ID: "jwt", Verify: func(assertion string) ([]byte, error) {
+			signed, err := jose.ParseSigned(assertion, []jose.SignatureAlgorithm{jose.ES256})
+			if err != nil {
+				return nil, err
+			}
+			return signed.Verify(signer.Public())
+		}},
 	}})
 	if err != nil {
 		return err
@@ -77,6 +85,7 @@ func setUp(env *testscript.Env) error {
 	}
 	w.secrets = append(w.secrets, key.Reveal(), basicSecret)
 	env.Values[worldKey{}] = w
+	setUpGitHub(env)
 	for name, value := range map[string]string{
 		"HOME": env.WorkDir, "XDG_STATE_HOME": filepath.Join(env.WorkDir, "state"), "STATE": filepath.Join(env.WorkDir, "state"),
 		"STORE": filepath.Join(env.WorkDir, "grants"), "EVERGRANT_STORE": "file:" + filepath.Join(env.WorkDir, "grants"),

@@ -12,6 +12,7 @@ import { createPublicKey } from 'node:crypto';
 import { exportJWK, calculateJwkThumbprint } from 'jose';
 import { Provider } from 'oidc-provider';
 
+console.info = console.error; // the server's own notices are no events
 const say = (event, members = {}) => process.stdout.write(`${JSON.stringify({ event, ...members })}\n`);
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
@@ -39,6 +40,11 @@ const client = (id, method, more) => ({
 const provider = new Provider(issuer, {
   clients: [
     client('public', 'none'),
+    // For people who sign in: by a browser that comes back, by pasting, by a device.
+    client('person', 'none', {
+      redirect_uris: ['http://127.0.0.1/callback', 'https://app.example.test/done'],
+      grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+    }),
     client('basic', 'client_secret_basic', { client_secret: config.secret }),
     client('jwt', 'private_key_jwt', {
       token_endpoint_auth_signing_alg: 'ES256',
@@ -47,12 +53,15 @@ const provider = new Provider(issuer, {
   ],
   scopes: ['openid', 'offline_access', 'email'],
   // The dev interaction forms stand in for a person: the tests post them.
-  features: { devInteractions: { enabled: true }, introspection: { enabled: true } },
+  features: {
+    devInteractions: { enabled: true }, introspection: { enabled: true }, deviceFlow: { enabled: true }, revocation: { enabled: true },
+  },
+  claims: { openid: ['sub'], email: ['email'] },
   pkce: { required: (_, c) => c.clientAuthMethod === 'none' },
   rotateRefreshToken: true,
   issueRefreshToken: async (_, c, code) => c.grantTypeAllowed('refresh_token') && code.scopes.has('offline_access'),
   ttl: {
-    AccessToken: 600, AuthorizationCode: 60, Grant: 3600, IdToken: 600, Interaction: 600, RefreshToken: 3600, Session: 3600,
+    AccessToken: Number(config.life), AuthorizationCode: 60, Grant: 3600, IdToken: 600, Interaction: 600, RefreshToken: 3600, Session: 3600,
   },
   cookies: { keys: ['end-to-end tests only'] },
   findAccount: async (_, id) => ({ accountId: id, claims: async () => ({ sub: id, email: `${id}@example.test` }) }),

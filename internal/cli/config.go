@@ -25,7 +25,7 @@ func configured() map[string]configurable {
 		"client-secret-env": {text, ""}, "client-secret-file": {text, ""},
 		"client-key-env": {text, ""}, "client-key-file": {text, ""}, "client-key-id": {text, ""},
 		"store": {text, "EVERGRANT_STORE"}, "key-env": {text, "EVERGRANT_KEY"}, "key-file": {text, "EVERGRANT_KEY"}, "recipient": {list, ""},
-		"git-token-env": {text, "EVERGRANT_GIT_TOKEN"}, "allow-public": {yes, ""},
+		"git-token-env": {text, "EVERGRANT_GIT_TOKEN"}, "allow-public": {yes, ""}, "github-token-env": {text, "EVERGRANT_GITHUB_TOKEN"}, "gitea-token-env": {text, "EVERGRANT_GITEA_TOKEN"},
 		"from-env": {text, ""}, "no-create": {yes, ""}, "min-ttl": {span, ""}, "wait": {span, ""}, "timeout": {span, ""},
 		"best-effort": {yes, ""}, "no-revoke-running": {yes, ""}, "single-writer": {yes, ""}, "min-generation": {config.Count, ""}, "sink": {list, ""},
 	}

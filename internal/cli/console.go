@@ -4,13 +4,17 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"evergrant/internal/ghaction"
+	"evergrant/internal/workflow"
 )
 
 // console is standard error: whole lines from several goroutines, never mixed.
 type console struct {
-	mu    sync.Mutex
-	w     io.Writer
-	quiet bool
+	mu       sync.Mutex
+	w        io.Writer
+	quiet    bool
+	annotate bool // in a step of the GitHub Action
 }
 
 func newConsole(w io.Writer) *console { return &console{w: w} }
@@ -24,20 +28,40 @@ func (c *console) Write(p []byte) (int, error) {
 
 // notef prints one line of progress or warning, which -q leaves out.
 func (c *console) notef(format string, args ...any) {
+	line := oneLine(inWords(fmt.Sprintf(format, args...)))
+	if c.annotate {
+		line = workflow.Inert(line)
+	}
 	if !c.quiet {
-		fmt.Fprintf(c, "evergrant: %s\n", oneLine(inWords(fmt.Sprintf(format, args...))))
+		fmt.Fprintf(c, "evergrant: %s\n", line)
 	}
 }
 
 // warnf prints a warning.
-func (c *console) warnf(format string, args ...any) { c.notef("warning: "+format, args...) }
+func (c *console) warnf(format string, args ...any) {
+	if c.annotate {
+		c.annotatef(workflow.Warning, "evergrant", format, args...)
+		return
+	}
+	c.notef("warning: "+format, args...)
+}
+
+// annotatef prints a line that GitHub shows beside the job's result.
+func (c *console) annotatef(level workflow.Level, title, format string, args ...any) {
+	line := workflow.Inert(ghaction.Words(oneLine(inWords(fmt.Sprintf(format, args...)))))
+	// A log that nobody reads changes nothing.
+	_ = workflow.Annotate(c, level, title, line)
+}
 
 // prefixed puts the program's name before each record of a log handler.
 type prefixed struct{ c *console }
 
 func (p prefixed) Write(b []byte) (int, error) {
-	line := append([]byte("evergrant: "), b...)
-	if _, err := p.c.Write(line); err != nil {
+	line := "evergrant: " + string(b)
+	if p.c.annotate {
+		line = workflow.Inert(line)
+	}
+	if _, err := p.c.Write([]byte(line)); err != nil {
 		return 0, err
 	}
 	return len(b), nil

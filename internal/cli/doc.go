@@ -10,7 +10,7 @@
 // of more than a moment says what is waited for. -v adds the reasons of each
 // step, -q leaves only errors, and the place of a record that is not in the store.
 // With --json a failure is told on standard output as well. Colours appear on a
-// terminal only, and never with NO_COLOR. Nothing asks a question: there is often
+// terminal only, and never with NO_COLOR. Nothing but login asks a question: there is often
 // nobody to answer.
 //
 // # Secrets

@@ -4,9 +4,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"evergrant/internal/config"
+	"evergrant/internal/simulator"
 )
-
-import "evergrant/internal/simulator"
 
 // The tests of this package are external; these are the inner parts that have
 // tables of their own.

@@ -37,6 +37,7 @@ type app struct {
 	grant    grant.ID // once it is known
 	warned   []string // so far
 	config   config.File
+	step     *actionStep // while this is a step of the GitHub Action
 	// handler takes the signals instead, while a command runs beside this program.
 	handler atomic.Pointer[func(os.Signal)]
 	// speedUp and clockOffset are for tests and the demonstration. They are
@@ -92,8 +93,8 @@ func (a *app) root() *cobra.Command {
 	_ = flags.MarkHidden("speed-up")
 	_ = flags.MarkHidden("clock-offset")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(a.refreshCommand(), a.tokenCommand(), a.runCommand(), a.handoverCommand(), a.statusCommand(), a.repairCommand(), a.rescueCommand(),
-		a.providersCommand(), a.keyCommand(), a.simulateCommand(), a.demoCommand(), a.versionCommand())
+	root.AddCommand(a.refreshCommand(), a.tokenCommand(), a.runCommand(), a.handoverCommand(), a.loginCommand(), a.logoutCommand(), a.statusCommand(), a.repairCommand(), a.importCommand(), a.rescueCommand(),
+		a.providersCommand(), a.keyCommand(), a.simulateCommand(), a.demoCommand(), a.versionCommand(), a.actionCommand(), a.initCommand())
 	a.noteBeginning(root)
 	return root
 }

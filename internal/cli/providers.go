@@ -82,6 +82,8 @@ type providerSummary struct {
 	Absolute      string   `json:"consent_life,omitempty"`
 	RefreshEnv    string   `json:"refresh_env,omitempty"`
 	AccessEnv     string   `json:"access_env,omitempty"`
+	SignIn        []string `json:"sign_in"` // browser, device, own tool; empty: no source tells
+	Revokes       bool     `json:"logout_revokes"`
 	SharedUse     string   `json:"shared_use"`
 	Tested        string   `json:"tested"`
 	Notes         []string `json:"notes"`
@@ -93,6 +95,7 @@ func summary(p provider.Preset) providerSummary {
 		Name: p.Name, Title: p.Title, TokenURL: p.TokenURL, Rotates: b.Rotates, Reuse: b.Reuse.String(), RevokesAccess: b.RevokesAccess,
 		Access: life(p.Lifetimes.Access), Idle: life(p.Lifetimes.Idle), Absolute: life(p.Lifetimes.Absolute),
 		RefreshEnv: p.Env.Refresh, AccessEnv: p.Env.Access, SharedUse: p.Terms.SharedUse, Tested: p.Tested, Notes: emptyNotNull(p.Notes),
+		SignIn: waysOf(p.SignIn), Revokes: p.SignIn.RevokeURL != "",
 	}
 	if s.SharedUse == "" {
 		s.SharedUse = provider.SharedUnknown
@@ -101,6 +104,18 @@ func summary(p provider.Preset) providerSummary {
 		s.Grace, s.Sibling = span(b.Grace), b.Sibling.String()
 	}
 	return s
+}
+
+// waysOf are the ways to sign in that a source tells of.
+func waysOf(s provider.SignIn) []string {
+	ways := []string{}
+	for name, is := range map[string]bool{"browser": s.AuthorizeURL != "", "device": s.DeviceURL != "", "own tool": len(s.OwnTool) > 0} {
+		if is {
+			ways = append(ways, name)
+		}
+	}
+	slices.Sort(ways)
+	return ways
 }
 
 func life(d provider.Span) string {
@@ -161,6 +176,11 @@ func (a *app) showProvider(p provider.Preset) error {
 	row("consent life", s.Absolute)
 	row("starts from", s.RefreshEnv)
 	row("exported as", s.AccessEnv)
+	row("sign in", strings.Join(s.SignIn, ", "))
+	for _, command := range p.SignIn.OwnTool {
+		row("", command)
+	}
+	row("logout", map[bool]string{true: "revokes the refresh token", false: "retires the record alone"}[s.Revokes])
 	row("shared use", s.SharedUse)
 	row("terms", strings.TrimSpace(p.Terms.Summary+" "+p.Terms.URL))
 	row("checked", p.Terms.Checked)

@@ -115,15 +115,28 @@ type plan struct {
 }
 
 func (a *app) refresh(parent context.Context, args []string, o refreshOptions) error {
+	r, err := a.fetch(parent, args, o)
+	if r == nil {
+		return err
+	}
+	if rerr := a.tell(*r, err, o); err == nil && rerr != nil {
+		err = &deliveryError{[]error{rerr}}
+	}
+	return err
+}
+
+// fetch gets an access token and delivers it. With a report the token was had,
+// whatever the error says.
+func (a *app) fetch(parent context.Context, args []string, o refreshOptions) (*refreshReport, error) {
 	ctx, cancel := within(parent, o.timeout)
 	defer cancel()
 	p, err := a.plan(args, o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s, out, err := a.obtain(ctx, p, o)
 	if out.Access.Value.IsZero() {
-		return err
+		return nil, err
 	}
 	delivered, derr := a.deliver(ctx, p, out.Access)
 	if err != nil && derr != nil {
@@ -132,10 +145,8 @@ func (a *app) refresh(parent context.Context, args []string, o refreshOptions) e
 	if err == nil {
 		err = derr
 	}
-	if rerr := a.tell(newRefreshReport(s, out, delivered, a.now()), err, o); err == nil && rerr != nil {
-		err = &deliveryError{[]error{rerr}}
-	}
-	return err
+	r := newRefreshReport(s, out, delivered, a.now())
+	return &r, err
 }
 
 // obtain makes sure that there is an access token. An outcome that has one is
@@ -164,6 +175,9 @@ func (a *app) begun(ctx context.Context, p plan, o refreshOptions) (*session, er
 		if err := p.place.missing(); err != nil {
 			return nil, err
 		}
+	}
+	if err := p.checkSinks(ctx); err != nil {
+		return nil, err
 	}
 	st, err := p.place.open()
 	if err != nil {
@@ -229,7 +243,7 @@ func (a *app) plan(args []string, o refreshOptions) (plan, error) {
 	if p.place, err = a.checkPlace(p.place, p.target); err != nil {
 		return p, err
 	}
-	if err = a.openSinks(&p, o.sinks); err != nil {
+	if err = a.openSinks(&p, o.sinks, &o.store); err != nil {
 		return p, err
 	}
 	p.request = engine.Request{
@@ -238,13 +252,13 @@ func (a *app) plan(args []string, o refreshOptions) (plan, error) {
 	}
 	var warning string
 	if o.fromEnv != "" || !o.namedSeed {
-		if p.request.Seed, warning, err = a.seed(o.fromEnv, p.target.refreshEnv); err != nil {
+		if p.request.Seed, warning, err = a.seed(o.fromEnv, p.target.refreshEnv, p.place.location); err != nil {
 			return p, err
 		}
 	}
 	p.warned = append(p.warned, nonEmpty(warning)...)
 	for _, name := range p.target.shadows {
-		if a.env.get(name) != "" {
+		if a.env.get(name) != "" || a.step.sets(name) {
 			p.warned = append(p.warned, fmt.Sprintf("%s is set, and the programs of %s prefer it to this token", name, p.target.title))
 		}
 	}
@@ -294,8 +308,12 @@ func (a *app) checkPlace(p place, t target) (place, error) {
 }
 
 // seed reads the refresh token to start from. A variable that the user named
-// must be set; the default ones need not be.
-func (a *app) seed(fromEnv, presetEnv string) (grant.Secret, string, error) {
+// must be set; the default ones need not be. The variable of a store that is read
+// as a snapshot is a start while it holds a bare token, and never its record.
+func (a *app) seed(fromEnv, presetEnv string, loc store.Location) (grant.Secret, string, error) {
+	if fromEnv != "" && fromEnv == loc.Variable() {
+		return cleanToken("the variable "+showName(fromEnv), loc.Seed())
+	}
 	if fromEnv != "" {
 		s, err := a.env.secretVariable("--from-env", fromEnv)
 		if err != nil {
@@ -303,9 +321,13 @@ func (a *app) seed(fromEnv, presetEnv string) (grant.Secret, string, error) {
 		}
 		return cleanToken("the variable "+showName(fromEnv), s)
 	}
-	for _, name := range []string{"EVERGRANT_REFRESH_TOKEN", presetEnv} {
-		if v := a.env.get(name); name != "" && v != "" {
-			return cleanToken("the variable "+name, grant.NewSecret(v))
+	for _, name := range []string{loc.Variable(), "EVERGRANT_REFRESH_TOKEN", presetEnv} {
+		s := grant.NewSecret(a.env.get(name))
+		if name == loc.Variable() {
+			s = loc.Seed()
+		}
+		if !s.IsZero() {
+			return cleanToken("the variable "+name, s)
 		}
 	}
 	return grant.Secret{}, "", nil

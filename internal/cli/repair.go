@@ -97,7 +97,7 @@ func (a *app) doRepair(ctx context.Context, s *session, o repairOptions) error {
 	case o.adopt:
 		var seed grant.Secret
 		var warning string
-		if seed, warning, err = a.seed(o.fromEnv, s.provider.refreshEnv); err != nil {
+		if seed, warning, err = a.seed(o.fromEnv, s.provider.refreshEnv, s.place.location); err != nil {
 			return err
 		}
 		a.warn(nonEmpty(warning))

@@ -34,6 +34,8 @@ type refreshReport struct {
 	Store         string   `json:"store"`
 
 	*Verdict // of codes 7 and 8; absent from a success
+
+	expires time.Time
 }
 
 func newRefreshReport(s *session, out engine.Outcome, delivered []string, now time.Time) refreshReport {
@@ -43,6 +45,7 @@ func newRefreshReport(s *session, out engine.Outcome, delivered []string, now ti
 		ExpiresIn: int64(out.Access.Expiry.Sub(now) / time.Second), AssumedExpiry: out.Access.ExpiryAssumed,
 		TTLMet: out.TTLMet, GoodUntil: "expiry", State: out.State.String(), Reason: out.Reason,
 		Warnings: emptyNotNull(out.Warnings), Delivered: emptyNotNull(delivered), Store: s.place.location.String(),
+		expires: out.Access.Expiry,
 	}
 	if out.NextRefreshEnds {
 		r.GoodUntil = "expiry or the next refresh"

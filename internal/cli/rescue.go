@@ -40,6 +40,7 @@ func (a *app) rescueCommand() *cobra.Command {
 }
 
 func (a *app) rescue(ctx context.Context, o rescueOptions) error {
+	o.store.blind = true
 	p, err := o.store.resolve(a)
 	if err != nil {
 		return err
@@ -106,6 +107,9 @@ func (a attentive) Read(p []byte) (int, error) {
 
 // putBack offers one record to the store and says what became of it.
 func (a *app) putBack(ctx context.Context, p place, c grant.Credential) error {
+	if _, set := a.env(p.location.Variable()); p.location.Variable() != "" && !set {
+		return a.putBackBlind(ctx, p, c)
+	}
 	s, err := a.connect(c.Grant, p, target{name: c.Provider, bind: c.Bind}, true)
 	if err != nil {
 		return err
@@ -126,6 +130,26 @@ func (a *app) putBack(ctx context.Context, p place, c grant.Credential) error {
 			err:  fmt.Errorf("grant %s: the block belongs to another sign-in than the record in the store; nothing was changed", c.Grant),
 			hint: "the newer sign-in goes on; throw the block away if that is the wanted account"}
 	}
+	return nil
+}
+
+// putBackBlind is for a store that nobody but a job can read: it is not asked what
+// is there, but whether anybody has written since.
+func (a *app) putBackBlind(ctx context.Context, p place, c grant.Credential) error {
+	st, err := p.open()
+	if err != nil {
+		return err
+	}
+	unread, ok := st.(interface {
+		PutBack(ctx context.Context, c grant.Credential) error
+	})
+	if !ok {
+		return usagef("this store cannot be written without being read; fill the variable %s", p.location.Variable())
+	}
+	if err := unread.PutBack(ctx, c); err != nil {
+		return &codedError{code: exitStore, err: fmt.Errorf("grant %s: %w", c.Grant, err)}
+	}
+	a.console.notef("%s: generation %d is back in the store", c.Grant, c.Generation)
 	return nil
 }
 

@@ -144,7 +144,7 @@ func (o *runOptions) listen() (net.Listener, error) {
 // environment is the command's: ours without our secrets. What is left out by
 // name is also left out by value, so that a copy of a secret does not pass.
 func (o *runOptions) environment(all []string, p plan, k *keeper) []string {
-	ours := []string{o.fromEnv, p.target.refreshEnv, o.client.secretEnv, o.client.keyEnv, o.store.keyEnv, o.store.gitTokenEnv}
+	ours := []string{o.fromEnv, p.target.refreshEnv, o.client.secretEnv, o.client.keyEnv, o.store.keyEnv, o.store.gitTokenEnv, o.store.githubTokenEnv, o.store.giteaTokenEnv, p.place.location.Variable()}
 	secret := map[string]bool{p.request.Seed.Reveal(): true}
 	hidden := func(name string) bool {
 		return slices.Contains(ours, name) || strings.HasPrefix(name, "EVERGRANT_") || strings.HasPrefix(name, "INPUT_") ||

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"evergrant/internal/grant"
@@ -12,7 +14,7 @@ import (
 
 // openSinks checks the sinks before anything is spent. In a step of GitHub
 // Actions a preset that says where its token is expected has sinks by default.
-func (a *app) openSinks(p *plan, urls []string) error {
+func (a *app) openSinks(p *plan, urls []string, o *storeOptions) error {
 	if urls == nil && a.env.githubActions() && p.target.accessEnv != "" {
 		if a.env.get("GITHUB_ENV") != "" {
 			urls = append(urls, "github-env:"+p.target.accessEnv)
@@ -26,9 +28,15 @@ func (a *app) openSinks(p *plan, urls []string) error {
 		if err := checkSinkName(u); err != nil {
 			return err
 		}
-		s, err := sink.Open(u, sink.Deps{Stdout: a.stdout, Getenv: a.env.get, Mask: p.mask})
+		s, err := sink.Open(u, sink.Deps{
+			Stdout: a.stdout, Getenv: a.env.get, Mask: p.mask, GitHub: a.githubClient(o), Gitea: a.giteaAccess(o), Store: p.place.location.Place(),
+		})
 		if err != nil {
-			return usagef("%v", err)
+			known := usagef("%v", err)
+			if inner := (*usageError)(nil); errors.As(err, &inner) {
+				known = known.hint(inner.hints...)
+			}
+			return known
 		}
 		p.sinks = append(p.sinks, s)
 	}
@@ -47,6 +55,12 @@ func checkSinkName(url string) error {
 			return nil
 		}
 	case "github-env":
+	case "ghsecret", "gitea-secret":
+		name, _, _ = strings.Cut(name, "?")
+		if slices.ContainsFunc(strings.Split(name, "/"), func(part string) bool { return opaque(part) || looksLikeToken(part) }) {
+			return usagef("--sink %s: what was given looks like a secret (it is not repeated here)", scheme)
+		}
+		return nil
 	case "github-output":
 		name = strings.ReplaceAll(name, "-", "_")
 	default:

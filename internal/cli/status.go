@@ -53,6 +53,7 @@ type grantStatus struct {
 	ConsentEndsAt *string       `json:"consent_ends_at"` // null: unknown
 	TokenURL      string        `json:"token_url,omitempty"`
 	ClientID      string        `json:"client_id,omitempty"`
+	Account       string        `json:"account,omitempty"` // as the provider told at the sign-in
 	Lease         *statusLease  `json:"lease,omitempty"`
 	Doubt         *statusDoubt  `json:"doubt,omitempty"`
 	KeptReply     bool          `json:"kept_reply,omitempty"` // see rescue --raw
@@ -205,7 +206,7 @@ func (a *app) look(ctx context.Context, st grant.Store, p place, id grant.ID) (g
 func describe(c grant.Credential, now time.Time) grantStatus {
 	s := grantStatus{
 		Grant: c.Grant, Provider: c.Provider, State: c.State.String(), Reason: c.Reason, Generation: c.Generation,
-		TokenURL: c.Bind.TokenURL, ClientID: c.Bind.ClientID, KeptReply: !c.Raw.IsZero(),
+		TokenURL: c.Bind.TokenURL, ClientID: c.Bind.ClientID, Account: c.Account.String(), KeptReply: !c.Raw.IsZero(),
 		consentEnds: c.Tokens.RefreshExpiry,
 	}
 	if !c.Tokens.Access.Value.IsZero() {
@@ -280,6 +281,9 @@ func (a *app) tellStory(s grantStatus) error {
 	row("provider", dash(s.Provider))
 	row("token url", dash(s.TokenURL))
 	row("client id", dash(s.ClientID))
+	if s.Account != "" {
+		row("account", s.Account)
+	}
 	row("state", strings.TrimSuffix(s.State+": "+s.Reason, ": "))
 	row("generation", fmt.Sprint(s.Generation))
 	row("token ends", a.until(s.tokenEnds, "none yet"))
@@ -352,7 +356,7 @@ func (a *app) alarm(all []grantStatus, within time.Duration) error {
 		return &codedError{code: exitStore, err: errors.New(text), hint: strings.Join(hints, "; ")}
 	case len(worries) > 0:
 		return &codedError{code: exitPerson, err: errors.New(text),
-			hint: "a grant in doubt: run refresh at the time it prints, or sign in again; any other: sign in again at the provider, then evergrant repair GRANT --adopt --from-env VAR"}
+			hint: "a grant in doubt: run refresh at the time it prints, or sign in again; any other: sign in again: evergrant login GRANT, or at the provider, then evergrant repair GRANT --adopt --from-env VAR"}
 	}
 	return nil
 }

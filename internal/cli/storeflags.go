@@ -21,6 +21,11 @@ type storeOptions struct {
 	recipients      []string
 	gitTokenEnv     string
 	allowPublic     bool
+	githubTokenEnv  string
+	giteaTokenEnv   string
+	// blind goes without the variable that a snapshot comes in: a person who puts a
+	// record back has none, because nobody can read a secret.
+	blind bool
 	// acceptPlain reads records that are not sealed although there is a key. No
 	// flag sets it: left on a job's command line, it would undo what the seal is
 	// for.
@@ -32,6 +37,8 @@ func (o *storeOptions) register(f *pflag.FlagSet) {
 	o.registerKey(f)
 	f.StringArrayVar(&o.recipients, "recipient", nil, "further age `RECIPIENT` who can open the records; repeatable")
 	f.StringVar(&o.gitTokenEnv, "git-token-env", "", "environment variable `VAR` with the token, or USER:TOKEN, for a git store over https (default EVERGRANT_GIT_TOKEN, else the job's own)")
+	f.StringVar(&o.githubTokenEnv, "github-token-env", "", "environment variable `VAR` with a token that may write GitHub secrets (default EVERGRANT_GITHUB_TOKEN)")
+	f.StringVar(&o.giteaTokenEnv, "gitea-token-env", "", "environment variable `VAR` with a token that may write secrets of Gitea (default EVERGRANT_GITEA_TOKEN)")
 	f.BoolVar(&o.allowPublic, "allow-public", false, "let a git store lie in a public repository, where everybody can read the sealed records")
 }
 
@@ -84,6 +91,9 @@ func (o *storeOptions) surround(env environment, loc store.Location) (store.Loca
 			return loc, err
 		}
 	}
+	if err := o.surroundSecret(env, loc, &around); err != nil {
+		return loc, err
+	}
 	complete, err := loc.In(around)
 	switch {
 	case err != nil:
@@ -127,6 +137,7 @@ func (o *storeOptions) resolve(a *app) (place, error) {
 		p.spillDir = filepath.Join(tmp, "evergrant", "spill", of)
 	}
 	p.spill = spill.Open(p.spillDir, p.codec)
+	p.location = p.location.Keeping(filepath.Join(filepath.Dir(filepath.Dir(p.spillDir)), "written", of))
 	p.marks = mark.Open(filepath.Join(state, "marks", of))
 	return p, nil
 }

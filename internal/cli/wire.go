@@ -94,6 +94,9 @@ func (a *app) lastResort(p place, c grant.Credential) (k kept, err error) {
 	}
 	_, err = fmt.Fprintf(a.console, "evergrant: the store does not take the record of grant %s; this sealed block is it, keep it:\n%s\n", c.Grant, trimNewlines(block))
 	k.block = err == nil
+	if k.block {
+		a.step.rescued(c)
+	}
 	return k, err
 }
 

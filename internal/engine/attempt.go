@@ -20,6 +20,8 @@ type attempt struct {
 	rec   grant.Credential // the record with our lease
 	ver   grant.Version
 	ours  []string // Writers of our lease Swaps, one of which may be in the store
+
+	arrives bool // what is saved is a sign-in, and was no refresh
 }
 
 // attempt connects, takes the lease, sends one request and acts on its fate.

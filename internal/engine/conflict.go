@@ -30,6 +30,8 @@ func (r Resolution) String() string {
 // keeps k's Writer, by which a later look recognises it.
 func Resolve(k, s grant.Credential) (Resolution, grant.Credential) {
 	switch {
+	case k.Consent != s.Consent && k.Replaces != "" && k.Replaces == s.Consent:
+		return Write, over(k, s) // k's consent was given over this very one
 	case s.Writer == k.Writer || rotated(k) && holdsOrSpent(s, k.Tokens.Refresh.Digest()):
 		return Saved, s
 	case s.State == grant.Retired:
@@ -40,12 +42,17 @@ func Resolve(k, s grant.Credential) (Resolution, grant.Credential) {
 		return Write, k
 	case s.Generation == k.Generation && k.Tokens.ObtainedAt.After(s.Tokens.ObtainedAt):
 		// Siblings of one grace: the later answer is the one that lives on.
-		k = k.Clone()
-		k.Generation = s.Generation + 1
-		k.Tokens.Access.Generation = k.Generation
-		return Write, k
+		return Write, over(k, s)
 	}
 	return Stale, s
+}
+
+// over is k with a generation that s does not have. It keeps k's Writer.
+func over(k, s grant.Credential) grant.Credential {
+	k = k.Clone()
+	k.Generation = max(k.Generation, s.Generation+1)
+	k.Tokens.Access.Generation = k.Generation
+	return k
 }
 
 // rotated reports whether k's refresh token is a new one. Only then does the

@@ -75,6 +75,19 @@
 // the same old version to a released record, so that the lease cannot land
 // later.
 //
+// # Signing in and out
+//
+// A sign-in yields tokens that a person would have to sign in for again, so it is
+// saved as a refresh is: [Engine.Expect] finds out beforehand what can be known,
+// and [Arrival.Save] spills, swaps and prints the rescue block. It waits for no
+// lease. It goes over whatever record is there, but not over another account's
+// grant that lives. The record notes in Replaces which consent it was written over, so that
+// the conflict rule puts one that was saved late over that one, and over no other.
+//
+// [Engine.Retire] takes the lease, has the token revoked, and leaves a record
+// without tokens and with a consent of its own: what belongs to the old consent
+// is stale from then on, and a sign-in over the logout is not.
+//
 // # What is not promised
 //
 // Fencing guards the store, not the provider: a process that is paused between

@@ -125,11 +125,18 @@ func (c *call) run(ctx context.Context) (Outcome, error) {
 	if err := c.readMark(ctx); err != nil {
 		return Outcome{}, err
 	}
+	var waited *Step // what this call waits for, and the record that says so
+	var waitedAt snapshot
 	for {
 		s, err := c.look(ctx)
+		if err != nil && waited != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+			// The call's time ended in a look, and what it waited for is known.
+			return c.giveUp(waitedAt, *waited, err)
+		}
 		if err != nil {
 			return Outcome{}, c.sent(err)
 		}
+		waited = nil
 		step := Next(s.cred, c.ask(s), c.cfg.Behaviour, c.t)
 		c.cfg.Logger.Debug("decided", "grant", c.id, "generation", s.cred.Generation, "row", step.Row.String(), "do", step.Do.String())
 		switch step.Do {
@@ -144,6 +151,7 @@ func (c *call) run(ctx context.Context) (Outcome, error) {
 			if err := c.wait(ctx, s, step); err != nil {
 				return c.giveUp(s, step, err)
 			}
+			waited, waitedAt = &step, s
 		case Take, Recover:
 			if c.unread != nil {
 				return c.bestEffort(s, fmt.Errorf("%w: a spilled record on this machine, which may be the newest, cannot be read: %w", ErrStore, c.unread))

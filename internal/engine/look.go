@@ -161,6 +161,7 @@ func (c *call) adopt(ctx context.Context, s snapshot, seed grant.Secret) error {
 func (c *call) newConsent(s snapshot, seed grant.Secret) grant.Credential {
 	next := s.cred.Clone()
 	next.Grant, next.Provider, next.Bind = c.id, c.cfg.Provider, c.cfg.Bind
+	next.Replaces, next.Account = next.Consent, grant.Account{}
 	next.Consent, next.Writer = c.cfg.NewID(), c.cfg.NewID()
 	next.Generation = max(next.Generation, c.mark.Generation) + 1
 	next.Tokens = grant.TokenSet{Refresh: seed, ObtainedAt: c.now()}

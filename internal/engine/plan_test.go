@@ -194,6 +194,11 @@ func TestResolve(t *testing.T) {
 	})
 	unrotated := k.Clone()
 	unrotated.Tokens.Refresh = grant.NewSecret("rt7")
+	// A sign-in over the consent of the records below.
+	signIn := k.Clone()
+	signIn.Consent, signIn.Replaces = "c2", k.Consent
+	resigned := signIn.Clone() // at a provider that answers the same refresh token
+	resigned.Tokens.Refresh, resigned.Spent = grant.NewSecret("rt7"), nil
 	set := func(gen uint64, writer, refresh string, at time.Duration) func(*grant.Credential) {
 		return func(c *grant.Credential) {
 			c.Generation, c.Writer, c.Tokens.Refresh, c.Tokens.ObtainedAt = gen, writer, grant.NewSecret(refresh), noon.Add(at)
@@ -214,6 +219,11 @@ func TestResolve(t *testing.T) {
 		{"nor does its digest among the spent", unrotated, edit(set(7, "x", "rt7", 0), func(c *grant.Credential) { c.Spent = []string{digest()} }), engine.Write, 8},
 		{"another consent stays", k, edit(set(2, "x", "rt1", 0), func(c *grant.Credential) { c.Consent = "c2" }), engine.Foreign, 2},
 		{"a logout stays", k, edit(set(7, "x", "rt7", 0), state(grant.Retired)), engine.Stale, 7},
+		{"the consent that it was given over goes, also when it has moved on", signIn, edit(set(11, "x", "rt11", time.Hour)), engine.Write, 12},
+		{"and when its token came again", resigned, edit(set(7, "x", "rt7", 0)), engine.Write, 8},
+		{"a consent after that one stays", signIn, edit(set(8, "x", "rtx", 0), func(c *grant.Credential) { c.Consent = "c9" }), engine.Foreign, 8},
+		{"a logout after it stays", signIn, edit(set(7, "x", "rt7", 0), state(grant.Retired), func(c *grant.Credential) { c.Consent = "c9" }), engine.Stale, 7},
+		{"the logout that it was given over goes", signIn, edit(set(7, "x", "rt7", 0), state(grant.Retired)), engine.Write, 8},
 		{"an older record with a lease", k, edit(lease(time.Hour)), engine.Write, 8},
 		{"an older record in doubt", k, edit(doubt(4, 0, 0)), engine.Write, 8},
 		{"an older record that needs consent", k, edit(state(grant.NeedsConsent)), engine.Write, 8},

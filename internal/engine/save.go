@@ -65,15 +65,7 @@ func (a *attempt) success(ts grant.TokenSet) grant.Credential {
 	if ts.RefreshExpiry.IsZero() && ts.Refresh.Equal(old.Refresh) {
 		ts.RefreshExpiry = old.RefreshExpiry
 	}
-	if ts.Access.Value.IsZero() {
-		ts.Access = grant.AccessToken{}
-	} else if ts.Access.Expiry.IsZero() {
-		life := a.cfg.Behaviour.Life
-		if life <= 0 {
-			life = assumedLife
-		}
-		ts.Access.Expiry, ts.Access.ExpiryAssumed = ts.ObtainedAt.Add(life), true
-	}
+	ts.Access = a.dated(ts)
 	if len(ts.Access.Scope) == 0 {
 		ts.Access.Scope = old.Access.Scope // RFC 6749 §5.1: as before
 	}
@@ -89,6 +81,22 @@ func (a *attempt) success(ts grant.TokenSet) grant.Credential {
 	k.Writer = a.cfg.NewID()
 	k.AddEvent(a.event(grant.EventRefreshed, note))
 	return k
+}
+
+// dated is the access token of a reply with an end of life, or none at all.
+func (c *call) dated(ts grant.TokenSet) grant.AccessToken {
+	access := ts.Access
+	switch {
+	case access.Value.IsZero():
+		return grant.AccessToken{}
+	case access.Expiry.IsZero():
+		life := c.cfg.Behaviour.Life
+		if life <= 0 {
+			life = assumedLife
+		}
+		access.Expiry, access.ExpiryAssumed = ts.ObtainedAt.Add(life), true
+	}
+	return access
 }
 
 // put swaps k into the store, again and again to the end of the lease (and for
@@ -199,7 +207,7 @@ func (a *attempt) conflict(ctx context.Context, k grant.Credential) (Resolution,
 // put this one out.
 func (c *call) warnSibling(k, s grant.Credential, res Resolution) {
 	b := c.cfg.Behaviour
-	if res == Write && s.InDoubt() && s.Doubt.Last.After(k.Tokens.ObtainedAt) && b.Reuse == grant.ReuseGrace && b.Sibling == grant.SiblingReplaces {
+	if res == Write && k.Consent == s.Consent && s.InDoubt() && s.Doubt.Last.After(k.Tokens.ObtainedAt) && b.Reuse == grant.ReuseGrace && b.Sibling == grant.SiblingReplaces {
 		c.warn("another run presented the same refresh token before this result was saved; if that one was answered too, this token does not work any more")
 	}
 }
@@ -207,6 +215,9 @@ func (c *call) warnSibling(k, s grant.Credential, res Resolution) {
 // settled ends a save whose stored record stays.
 func (a *attempt) settled(ctx context.Context, k, s grant.Credential, res Resolution) (grant.Credential, error) {
 	ctx = context.WithoutCancel(ctx)
+	if a.arrives && res != Saved {
+		return s, errAgain // the sign-in goes over whatever is there
+	}
 	switch res {
 	case Saved:
 		a.dropSpill(ctx, k)

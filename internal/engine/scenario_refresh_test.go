@@ -277,6 +277,21 @@ func TestCancellation(t *testing.T) {
 		w.wantSent("cancelled before the first byte")
 		w.wantStored("cancelled before the first byte: the lease is released", before)
 	})
+	scenario(t, "in a look, while another holds the lease", strict, func(t *testing.T, w *world) {
+		w.keep(leased(time.Minute))
+		ctx, cancel := context.WithCancel(context.Background())
+		w.onLoad = func(n int) error {
+			if n > 1 {
+				cancel()
+				return ctx.Err()
+			}
+			return nil
+		}
+		_, err := w.accessCtx(ctx, engine.Request{Force: true, Wait: time.Minute})
+		wantErr(t, "cancelled in a look", err, engine.ErrLeased)
+		wantErr(t, "cancelled in a look", err, context.Canceled)
+		w.wantSent("cancelled in a look")
+	})
 	scenario(t, "while the lease is taken", strict, func(t *testing.T, w *world) {
 		before := w.keep()
 		ctx, cancel := context.WithCancel(context.Background())

@@ -2,6 +2,7 @@ package grant
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -68,6 +69,38 @@ type Doubt struct {
 // endpoint or as another client would give it away or burn it.
 type Binding struct{ TokenURL, ClientID string }
 
+// Account is whose consent a grant is, as far as the provider told. It is shown,
+// and compared when somebody signs in anew; it proves nothing.
+type Account struct {
+	// ID names the account at the provider for good: the kind of the name, a
+	// colon, and the name, as in "sub:248289761001".
+	ID   string
+	Name string // for people, such as an email address
+}
+
+// Same compares two accounts. It knows nothing (known is false) where one of
+// them says nothing that the other says as well.
+func (a Account) Same(b Account) (same, known bool) {
+	kind := func(a Account) string { k, _, _ := strings.Cut(a.ID, ":"); return k }
+	switch {
+	case a.ID != "" && b.ID != "" && kind(a) == kind(b):
+		return a.ID == b.ID, true
+	case a.Name != "" && b.Name != "":
+		return strings.EqualFold(a.Name, b.Name), true
+	}
+	return false, false
+}
+
+func (a Account) String() string {
+	switch {
+	case a.Name != "" && a.ID != "":
+		return a.Name + " (" + a.ID + ")"
+	case a.Name != "":
+		return a.Name
+	}
+	return a.ID
+}
+
 // State is the life of a consent.
 type State uint8
 
@@ -108,6 +141,7 @@ const (
 	EventUnreadable   = "unreadable"    // a reply was kept that could not be read
 	EventNeedsConsent = "needs consent" // the provider rejected the token
 	EventRepaired     = "repaired"      // a person decided
+	EventRetired      = "retired"       // logged out
 )
 
 // Credential is the record of a grant: the chain of its refresh tokens and
@@ -120,6 +154,10 @@ type Credential struct {
 	Grant    ID
 	Provider string // name of the preset, or "custom"
 	Consent  string // random id per login, import or adoption
+	// Replaces is the Consent of the record that this consent was written over;
+	// "" where there was none. It tells an unsaved sign-in from a stray record.
+	Replaces string
+	Account  Account
 	Bind     Binding
 
 	// Generation counts token sets: it grows by one with each success and each

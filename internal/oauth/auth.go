@@ -50,18 +50,38 @@ func ParseAuthMethod(s string) (AuthMethod, error) {
 	return AuthNone, fmt.Errorf("client authentication %q is unknown; it is none, basic, post or private_key_jwt", s)
 }
 
-// encode returns the whole request as it goes over the wire. It signs the
-// assertion, so it is called right before sending.
+// encode returns the whole request of a refresh as it goes over the wire. It
+// signs the assertion, so it is called right before sending.
 func (c *Client) encode(refresh grant.Secret) ([]byte, error) {
-	params, err := c.params(refresh)
+	p := c.ownParams()
+	if c.cfg.Scope != "" {
+		p["scope"] = c.cfg.Scope
+	}
+	p["grant_type"] = "refresh_token"
+	p["refresh_token"] = refresh.Reveal()
+	return c.message(c.cfg.TokenURL, c.cfg.Body, p)
+}
+
+// ownParams are the parameters that every request to the token endpoint has.
+func (c *Client) ownParams() map[string]string {
+	p := make(map[string]string, len(c.cfg.Params)+6)
+	for name, value := range c.cfg.Params {
+		p[name] = value
+	}
+	return p
+}
+
+// message is a whole request with these parameters, to which it adds the
+// client's authentication.
+func (c *Client) message(address string, b Body, p map[string]string) ([]byte, error) {
+	if err := c.authenticate(p); err != nil {
+		return nil, err
+	}
+	body, contentType, err := encodeBody(b, p)
 	if err != nil {
 		return nil, err
 	}
-	body, contentType, err := encodeBody(c.cfg.Body, params)
-	if err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequest(http.MethodPost, c.cfg.TokenURL, bytes.NewReader(body))
+	req, err := http.NewRequest(http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("build request: %w", err)
 	}
@@ -88,16 +108,8 @@ func (c *Client) encode(refresh grant.Secret) ([]byte, error) {
 	return wire.Bytes(), nil
 }
 
-func (c *Client) params(refresh grant.Secret) (map[string]string, error) {
-	p := make(map[string]string, len(c.cfg.Params)+6)
-	for name, value := range c.cfg.Params {
-		p[name] = value
-	}
-	if c.cfg.Scope != "" {
-		p["scope"] = c.cfg.Scope
-	}
-	p["grant_type"] = "refresh_token"
-	p["refresh_token"] = refresh.Reveal()
+// authenticate adds to the parameters what the client proves itself by.
+func (c *Client) authenticate(p map[string]string) error {
 	if c.cfg.ClientID != "" && c.cfg.Auth != ClientSecretBasic {
 		p["client_id"] = c.cfg.ClientID
 	}
@@ -107,12 +119,12 @@ func (c *Client) params(refresh grant.Secret) (map[string]string, error) {
 	case PrivateKeyJWT:
 		assertion, err := c.cfg.Key.assertion(c.cfg.ClientID, orDefault(c.cfg.Audience, c.cfg.TokenURL), c.cfg.Now())
 		if err != nil {
-			return nil, err
+			return err
 		}
 		p["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 		p["client_assertion"] = assertion
 	}
-	return p, nil
+	return nil
 }
 
 func encodeBody(b Body, params map[string]string) ([]byte, string, error) {

@@ -89,29 +89,38 @@ func (k *connection) Refresh(ctx context.Context, c grant.Credential, gate func(
 	return k.exchange(c.Tokens.Refresh, message)
 }
 
-// exchange writes the request once and reads the answer. The context has no
-// say any more.
+// exchange sends the request and reads tokens out of the answer.
 func (k *connection) exchange(presented grant.Secret, message []byte) (grant.TokenSet, error) {
-	obtained := k.client.cfg.Now()
-	if err := k.conn.SetDeadline(time.Now().Add(k.client.net.requestTimeout)); err != nil {
-		return unspent(explain(err, k.client.url.Hostname()))
+	a, failure := k.send(presented, message)
+	if failure != nil {
+		return grant.TokenSet{}, failure
 	}
-	k.sent.armed.Store(true)
-	_, err := k.conn.Write(message)
-	if err != nil && k.sent.n.Load() == 0 {
-		return unspent(k.writeError(err))
-	}
-	// After a write that failed half-way an answer may still be there.
-	a, err := k.answer(presented)
-	if err != nil {
-		return grant.TokenSet{}, &grant.RefreshError{Fate: grant.InDoubt, Status: a.status, Err: err}
-	}
-	a.obtained = obtained
 	set, failure := k.client.settle(a)
 	if failure != nil {
 		return grant.TokenSet{}, failure
 	}
 	return set, nil
+}
+
+// send writes the request once and reads the answer. No context has a say any
+// more.
+func (k *connection) send(presented grant.Secret, message []byte) (answer, *grant.RefreshError) {
+	obtained := k.client.cfg.Now()
+	if err := k.conn.SetDeadline(time.Now().Add(k.client.net.requestTimeout)); err != nil {
+		return answer{}, &grant.RefreshError{Fate: grant.Unspent, Err: explain(err, k.client.url.Hostname())}
+	}
+	k.sent.armed.Store(true)
+	_, err := k.conn.Write(message)
+	if err != nil && k.sent.n.Load() == 0 {
+		return answer{}, &grant.RefreshError{Fate: grant.Unspent, Err: k.writeError(err)}
+	}
+	// After a write that failed half-way an answer may still be there.
+	a, err := k.answer(presented)
+	if err != nil {
+		return a, &grant.RefreshError{Fate: grant.InDoubt, Status: a.status, Err: err}
+	}
+	a.obtained = obtained
+	return a, nil
 }
 
 // answer reads status, headers and as much of the body as came. An error means

@@ -29,6 +29,9 @@ type Metadata struct {
 	GrantTypes                  []string
 	Scopes                      []string
 	CodeChallengeMethods        []string
+	// IssParameter: the answer of the authorization endpoint names its issuer,
+	// and one that does not is not from there (RFC 9207 §2.3).
+	IssParameter bool
 }
 
 // DiscoverConfig is how [Discover] reaches the issuer. The zero value is usable;
@@ -169,6 +172,7 @@ func parseMetadata(body []byte, issuer string, u *url.URL) (Metadata, error) {
 		GrantTypes:                  m.strings("grant_types_supported"),
 		Scopes:                      m.strings("scopes_supported"),
 		CodeChallengeMethods:        m.strings("code_challenge_methods_supported"),
+		IssParameter:                m["authorization_response_iss_parameter_supported"].text == "true",
 	}
 	if meta.Issuer != issuer {
 		return Metadata{}, fmt.Errorf("the metadata names the issuer %.200q, not %q; they must be equal to the letter", meta.Issuer, issuer)

@@ -75,7 +75,7 @@ type fault struct{ path, says string }
 func (p Preset) check() *fault {
 	for _, f := range []func() *fault{
 		p.checkName, p.checkURL, p.checkRetired, p.checkWords, p.checkRequest,
-		p.checkRefresh, p.checkErrors, p.checkEnv, p.checkSources,
+		p.checkRefresh, p.checkErrors, p.checkEnv, p.checkSignIn, p.checkSources,
 	} {
 		if bad := f(); bad != nil {
 			return bad

@@ -35,6 +35,13 @@ import (
 //	  - {code: token_spent, fate: rejected, means: the refresh token was used before}
 //	  - {status: 503, fate: unspent, means: maintenance}
 //	answers: {errors: flat, spent_code: invalid_grant, spent_status: 400, spent_member: "", refresh_expiry: refresh_token_expires_in}
+//	sign_in:
+//	  authorize_url: https://{host}/oauth/authorize
+//	  device_url: https://{host}/oauth/device
+//	  revoke_url: https://{host}/oauth/revoke
+//	  redirect: loopback
+//	  scope: offline_access
+//	  params: {prompt: consent}
 //	env: {refresh: EXAMPLE_REFRESH_TOKEN, access: EXAMPLE_TOKEN, shadowed_by: [EXAMPLE_API_KEY]}
 //	terms: {shared_use: unknown, summary: not read, url: "https://example.com/terms", checked: 2026-11-24}
 //	sources:
@@ -65,6 +72,7 @@ type Preset struct {
 	Errors  []Error `yaml:"errors"`
 	Answers Answers `yaml:"answers"`
 	Env     Env     `yaml:"env"`
+	SignIn  SignIn  `yaml:"sign_in"`
 	Terms   Terms   `yaml:"terms"`
 
 	Sources []Source `yaml:"sources"`

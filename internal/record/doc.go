@@ -9,10 +9,12 @@
 //
 //	{
 //	  "evergrant": 1,                  major version; a reader refuses a newer one
-//	  "minor": 0,                      newer minors only add members
+//	  "minor": 1,                      newer minors only add members
 //	  "grant": "acme/claude",
 //	  "provider": "claude",
 //	  "consent": "5f0c…",
+//	  "replaces": "1c9e…",
+//	  "account": {"id": "sub:…", "name": "…"},
 //	  "bind": {"token_url": "https://…", "client_id": "…"},
 //	  "generation": 17,
 //	  "tokens": {

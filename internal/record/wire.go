@@ -16,7 +16,7 @@ import (
 
 const (
 	major = 1
-	minor = 0
+	minor = 1 // 1: "replaces" and "account"
 )
 
 // minorPointer is where the minor version of a newer writer is kept.
@@ -31,6 +31,11 @@ func describe(f *form, c *grant.Credential) {
 	f.text("grant", (*string)(&c.Grant))
 	f.text("provider", &c.Provider)
 	f.text("consent", &c.Consent)
+	f.text("replaces", &c.Replaces)
+	f.object("account", c.Account != grant.Account{}, func() {
+		f.text("id", &c.Account.ID)
+		f.text("name", &c.Account.Name)
+	})
 	f.object("bind", c.Bind != grant.Binding{}, func() {
 		f.text("token_url", &c.Bind.TokenURL)
 		f.text("client_id", &c.Bind.ClientID)

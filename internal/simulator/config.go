@@ -1,7 +1,6 @@
 package simulator
 
 import (
-	"crypto"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -29,9 +28,11 @@ const (
 // way.
 type Client struct {
 	ID     string
-	Auth   Auth             // "": none without a secret or key, else basic or private_key_jwt
-	Secret grant.Secret     // of basic and post
-	Key    crypto.PublicKey // of private_key_jwt
+	Auth   Auth         // "": none without a secret or Verify, else basic or private_key_jwt
+	Secret grant.Secret // of basic and post
+	// Verify checks the signature of a private_key_jwt client's assertion and
+	// returns its claims as JSON (RFC 7519 §4).
+	Verify func(assertion string) (claims []byte, err error)
 	// Redirects are compared exactly, but for the port of a loopback address
 	// (RFC 8252 §7.3). "/callback" stands for the simulator's own page, which
 	// shows the code.
@@ -169,7 +170,7 @@ func (c Config) withDefaults() Config {
 
 func (c Client) impliedAuth() Auth {
 	switch {
-	case c.Key != nil:
+	case c.Verify != nil:
 		return AuthJWT
 	case !c.Secret.IsZero():
 		return AuthBasic
@@ -221,7 +222,7 @@ func (c Config) check() error {
 func (c Client) check() error {
 	switch c.Auth {
 	case AuthNone:
-		if !c.Secret.IsZero() || c.Key != nil {
+		if !c.Secret.IsZero() || c.Verify != nil {
 			return errors.New("a public client has neither secret nor key")
 		}
 	case AuthBasic, AuthPost:
@@ -229,7 +230,7 @@ func (c Client) check() error {
 			return fmt.Errorf("%s needs a secret", c.Auth)
 		}
 	case AuthJWT:
-		if c.Key == nil {
+		if c.Verify == nil {
 			return fmt.Errorf("%s needs a public key", c.Auth)
 		}
 	default:

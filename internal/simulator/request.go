@@ -13,9 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
-
 	"evergrant/internal/grant"
 )
 
@@ -201,33 +198,83 @@ func (s *Server) authenticateJWT(r *http.Request, p params, bad *failure) (Clien
 	if p["client_assertion_type"] != assertionType {
 		return Client{}, bad
 	}
-	token, err := jwt.ParseSigned(p["client_assertion"], []jose.SignatureAlgorithm{
-		jose.ES256, jose.ES384, jose.ES512, jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.EdDSA})
+	claimed, err := unverified(p["client_assertion"])
 	if err != nil {
-		return Client{}, bad
-	}
-	var claimed jwt.Claims
-	if err := token.UnsafeClaimsWithoutVerification(&claimed); err != nil {
 		return Client{}, bad
 	}
 	c, ok := s.clients[claimed.Subject]
 	if !ok || c.Auth != AuthJWT || p.has("client_id") && p["client_id"] != c.ID {
 		return Client{}, bad
 	}
-	var claims jwt.Claims
-	if err := token.Claims(c.Key, &claims); err != nil {
+	payload, err := c.Verify(p["client_assertion"])
+	if err != nil {
+		return Client{}, bad
+	}
+	var claims assertion
+	if err := json.Unmarshal(payload, &claims); err != nil {
 		return Client{}, bad
 	}
 	now, issuer := s.cfg.Now(), s.issuer(r)
-	expected := jwt.Expected{Issuer: c.ID, Subject: c.ID, AnyAudience: jwt.Audience{issuer, issuer + "/token"}, Time: now}
-	if claims.ValidateWithLeeway(expected, assertionSkew) != nil || claims.Expiry == nil || claims.ID == "" ||
-		claims.Expiry.Time().After(now.Add(assertionReach)) {
+	if claims.Issuer != c.ID || claims.Subject != c.ID || claims.ID == "" || !claims.meantFor(issuer, issuer+"/token") || !claims.valid(now) {
 		return Client{}, bad
 	}
-	if !s.firstSight(c.ID+"\x00"+claims.ID, claims.Expiry.Time(), now) {
+	if !s.firstSight(c.ID+"\x00"+claims.ID, claims.Expiry.time(), now) {
 		return Client{}, bad
 	}
 	return c, nil
+}
+
+// assertion is the claims of a client assertion (RFC 7523 §3).
+type assertion struct {
+	Issuer    string   `json:"iss"`
+	Subject   string   `json:"sub"`
+	Audience  audience `json:"aud"`
+	ID        string   `json:"jti"`
+	Expiry    *seconds `json:"exp"`
+	NotBefore *seconds `json:"nbf"`
+	IssuedAt  *seconds `json:"iat"`
+}
+
+// seconds is a NumericDate (RFC 7519 §2).
+type seconds float64
+
+func (s seconds) time() time.Time { return time.UnixMilli(int64(float64(s) * 1000)) }
+
+// audience is one text or a list of them (RFC 7519 §4.1.3).
+type audience []string
+
+func (a *audience) UnmarshalJSON(b []byte) error {
+	var one string
+	if err := json.Unmarshal(b, &one); err == nil {
+		*a = audience{one}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]string)(a))
+}
+
+func (a assertion) meantFor(names ...string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(a.Audience, n) })
+}
+
+// valid judges the times with some leeway for two clocks.
+func (a assertion) valid(now time.Time) bool {
+	started := func(s *seconds) bool { return s == nil || !s.time().After(now.Add(assertionSkew)) }
+	return a.Expiry != nil && now.Before(a.Expiry.time().Add(assertionSkew)) && !a.Expiry.time().After(now.Add(assertionReach)) &&
+		started(a.NotBefore) && started(a.IssuedAt)
+}
+
+// unverified reads the claims of a JWT, to learn whose key it must be held to.
+func unverified(jwt string) (assertion, error) {
+	var a assertion
+	parts := strings.Split(jwt, ".")
+	if len(parts) != 3 {
+		return a, errors.New("no JWT")
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return a, err
+	}
+	return a, json.Unmarshal(payload, &a)
 }
 
 // firstSight reports whether an assertion id is new, and remembers it.

@@ -87,7 +87,7 @@ func TestClientAssertion(t *testing.T) {
 	key, other := newKey(t), newKey(t)
 	now := time.Now()
 	p := start(t, simulator.Config{
-		Clients: []simulator.Client{{ID: "jwt", Key: key.Public()}, {ID: "public"}},
+		Clients: []simulator.Client{{ID: "jwt", Verify: verifiedBy(key)}, {ID: "public"}},
 		Now:     func() time.Time { return now },
 	})
 	good := func() jwt.Claims {
@@ -150,6 +150,17 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 		t.Fatal(err)
 	}
 	return k
+}
+
+// verifiedBy holds assertions to a key by a library of others.
+func verifiedBy(key *ecdsa.PrivateKey) func(string) ([]byte, error) {
+	return func(assertion string) ([]byte, error) {
+		signed, err := jose.ParseSigned(assertion, []jose.SignatureAlgorithm{jose.ES256})
+		if err != nil {
+			return nil, err
+		}
+		return signed.Verify(key.Public())
+	}
 }
 
 func sign(t *testing.T, key *ecdsa.PrivateKey, claims jwt.Claims) string {

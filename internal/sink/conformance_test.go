@@ -1,6 +1,7 @@
 package sink_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +28,35 @@ func readers() []reader {
 		{"dotenv:DIR/.env#TOKEN", false, ".env", func(t *testing.T, text string) []string { return assignments(t, text) }},
 		{"github-env:TOKEN", true, "env", blocks},
 		{"github-output:token", true, "out", blocks},
+		{"claude-file:DIR/.credentials.json", false, ".credentials.json", func(t *testing.T, text string) []string { return member(t, text, "claudeAiOauth", "accessToken") }},
+		// Codex uses a token only if it or the file names an account.
+		{"codex-file:DIR/auth.json", false, "auth.json", func(t *testing.T, text string) []string { return member(t, text, "tokens", "access_token") }},
 	}
+}
+
+// seed puts into a new place what its program has there before the first token.
+func (r reader) seed(t *testing.T, w *world) {
+	if r.file == "auth.json" {
+		if err := os.WriteFile(filepath.Join(w.dir, r.file), []byte(`{"tokens":{"account_id":"a"}}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// member reads a text of an object in a JSON file; none where it is absent.
+func member(t *testing.T, text, object, name string) (values []string) {
+	var file map[string]json.RawMessage
+	var inner map[string]any
+	if err := json.Unmarshal([]byte(text), &file); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(file[object], &inner); err != nil {
+		t.Fatal(err)
+	}
+	if v, ok := inner[name].(string); ok {
+		values = append(values, v)
+	}
+	return values
 }
 
 func TestConformance(t *testing.T) {
@@ -37,6 +66,7 @@ func TestConformance(t *testing.T) {
 			t.Parallel()
 			granttest.TestSink(t, func(t *testing.T) granttest.SinkPlace {
 				w := newWorld(t)
+				r.seed(t, w)
 				s, err := w.open(r.url)
 				if err != nil {
 					t.Fatal(err)
@@ -64,6 +94,7 @@ func (w *world) values(t *testing.T, r reader) []string {
 // broken is a sink whose place went away after it was opened.
 func broken(t *testing.T, r reader) grant.Sink {
 	w := newWorld(t)
+	r.seed(t, w)
 	s, err := sink.Open(strings.ReplaceAll(r.url, "DIR", w.dir), sink.Deps{
 		Stdout: closed{}, Getenv: func(n string) string { return w.vars[n] }, Mask: workflow.NewMasker(&w.stderr),
 	})

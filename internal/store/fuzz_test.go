@@ -13,7 +13,7 @@ func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"file:/var/lib/evergrant", "file:relative", "file:/a/../b?shared=yes", "file:/a?shared=no", "file:", "none:", "none:x",
 		"git:", "git:https://forge.example/acme/widgets", "git:https://forge.example/acme/widgets#refs/evergrant/", "git:git@forge.example:acme/widgets.git",
-		"git:ssh://git@forge.example/acme", "git:/srv/git/acme.git#refs/heads/x", "git:https://user:secret@forge.example/x", "ghsecret:o/r/N", "s3:x", "", "nothing", "file:/a\nb",
+		"git:ssh://git@forge.example/acme", "git:/srv/git/acme.git#refs/heads/x", "git:https://user:secret@forge.example/x", "ghsecret:o/r/N", "ghsecret:o/r/N?env=V&environment=a/b", "ghsecret:o/r/N?env=V&api=https://ghe.example/api/v3", "s3:x", "", "nothing", "file:/a\nb",
 	} {
 		f.Add(s)
 	}

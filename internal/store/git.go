@@ -3,8 +3,10 @@ package store
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"evergrant/internal/grant"
 	"evergrant/internal/store/git"
@@ -51,12 +53,23 @@ type Surroundings struct {
 	Token grant.Secret
 	// AllowPublic lets a sealed record lie where everybody can read it.
 	AllowPublic bool
+
+	// GitHubToken writes a GitHub secret, and Transport reaches GitHub's API.
+	GitHubToken grant.Secret
+	Transport   http.RoundTripper
+	Now         func() time.Time // nil: time.Now
 }
 
 // In completes a location by what the environment of a CI job says. An error is
 // one line for a user.
 func (l Location) In(s Surroundings) (Location, error) {
-	if l.scheme != "git" {
+	switch l.scheme {
+	case "git":
+	case "ghsecret":
+		var err error
+		l.secret, err = l.secret.in(s)
+		return l, err
+	default:
 		return l, nil
 	}
 	repository, err := git.FromCI(s.Getenv)

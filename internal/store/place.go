@@ -22,6 +22,8 @@ func (l Location) Place() string {
 		return "git:" + l.remote.Place() + "#" + l.ref
 	case l.scheme == "git":
 		return "git:" + l.remote.Place()
+	case l.scheme == "ghsecret":
+		return "ghsecret:" + l.secret.of.Place(l.secret.api)
 	}
 	return l.String()
 }

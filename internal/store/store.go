@@ -16,7 +16,7 @@ import (
 )
 
 // Schemes are the stores that this version has, as their URLs are written.
-const Schemes = "file:PATH, git:REMOTE[#REF] and none:"
+const Schemes = "file:PATH, git:REMOTE[#REF], ghsecret:OWNER/REPO/NAME?env=VAR and none:"
 
 // Location is a parsed store URL. It says where records live without touching
 // the place, so that everything can be checked before anything is opened.
@@ -28,6 +28,8 @@ type Location struct {
 	remote, former git.Remote
 	ref            string
 	credential     git.Credential
+
+	secret secret
 }
 
 // None is the place that keeps nothing.
@@ -53,7 +55,7 @@ func Parse(raw string) (Location, error) {
 	case "git":
 		return parseGit(rest)
 	case "ghsecret":
-		return Location{}, fmt.Errorf("store %s: is not built yet in this version, which has %s", scheme, Schemes)
+		return parseGitHub(rest)
 	}
 	if len(scheme) > longestEcho {
 		return Location{}, fmt.Errorf("there is no store of that kind; this version has %s", Schemes)
@@ -100,6 +102,8 @@ func (l Location) String() string {
 		return "git:" + l.remote.String() + "#" + l.ref
 	case l.scheme == "git":
 		return "git:" + l.remote.String()
+	case l.scheme == "ghsecret":
+		return l.secret.String()
 	case l.shared:
 		return "file:" + l.path + "?shared=yes"
 	}
@@ -110,7 +114,7 @@ func (l Location) String() string {
 func (l Location) Keeps() bool { return l.scheme != "none" }
 
 // SameHost reports whether all who reach the place share one machine.
-func (l Location) SameHost() bool { return !l.shared && l.scheme != "git" }
+func (l Location) SameHost() bool { return !l.shared && l.scheme != "git" && l.scheme != "ghsecret" }
 
 // Path is the folder of a file store, else "".
 func (l Location) Path() string { return l.path }
@@ -126,6 +130,8 @@ func (l Location) Open(codec *record.Codec) (grant.Store, error) {
 			c.Former = []git.Remote{l.former}
 		}
 		return git.Open(c)
+	case "ghsecret":
+		return l.secret.open(codec)
 	}
 	return file.Open(l.path, codec, file.Options{Shared: l.shared})
 }

@@ -34,6 +34,10 @@ func TestParse(t *testing.T) {
 		{"git:ssh://git@forge.example:2222/acme/api", "git:ssh://git@forge.example:2222/acme/api", true, false},
 		{"git:./store.git", "git:" + filepath.Join(here, "store.git"), true, false},
 		{"git:file://" + here + "#refs/heads/x", "git:" + here + "#refs/heads/x", true, false},
+		{"ghsecret:acme/widgets/grant?env=VAR", "ghsecret:acme/widgets/GRANT?env=VAR", true, false},
+		{"ghsecret:a/b/C?environment=eu+prod%2F1&env=V", "ghsecret:a/b/C?env=V&environment=eu+prod%2F1", true, false},
+		{"ghsecret:a/b/C?env=V&api=https://GHE.example/api/v3/", "ghsecret:a/b/C?env=V&api=https%3A%2F%2Fghe.example%2Fapi%2Fv3", true, false},
+		{"ghsecret:a/b/C?env=V&api=https://api.github.com", "ghsecret:a/b/C?env=V&api=https%3A%2F%2Fapi.github.com", true, false},
 		{"git:https://forge.example/acme/api#refs/heads/evergrant/", "git:https://forge.example/acme/api#refs/heads/evergrant/", true, false},
 	} {
 		l, err := store.Parse(tt.url)
@@ -83,7 +87,17 @@ func TestParseRefuses(t *testing.T) {
 		"git:https://example.com/r?was=": "?was= is wrong",
 		"git:https://example.com/r#main": "refs/heads/NAME",
 		"git:https://example.com/r#":     "refs/heads/NAME",
-		"ghsecret:o/r/N?env=V":           "not built yet",
+		"ghsecret:":                      "OWNER/REPO/NAME",
+		"ghsecret:o/r/N":                 "?env=VAR",
+		"ghsecret:o/r/N?":                "name=value",
+		"ghsecret:o/r/N?env=":            "has no value",
+		"ghsecret:o/r/N?env=A&env=B":     "comes twice",
+		"ghsecret:o/r/N?env=pw-pw":       "not the name of a variable",
+		"ghsecret:o/r/N?env=1A":          "not the name of a variable",
+		"ghsecret:o/r/N?env=V&x=1":       "no other option",
+		"ghsecret:o/r/N?env=V&api=pw":    "not a URL",
+		"ghsecret:pw pw/r/N?env=V":       "the owner",
+		"ghsecret:https://o/r/N?env=V":   "OWNER/REPO/NAME",
 		"vault:x":                        "there is no store",
 	} {
 		_, err := store.Parse(url)

@@ -64,21 +64,12 @@ func escape(s string) string {
 // GITHUB_OUTPUT) in one write, between delimiters that nobody can guess: a
 // value that held a known delimiter could set variables of its own choosing.
 func Append(path, name string, s grant.Secret) error {
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
+	return add(path, block(name, s.Reveal()))
+}
+
+func block(name, value string) string {
 	delimiter := "evergrant_" + rand.Text()
-	block := name + "<<" + delimiter + "\n" + s.Reveal() + "\n" + delimiter + "\n"
-	if unfinished(f) {
-		// An earlier step left a line without its end; ours must not be glued to it.
-		block = "\n" + block
-	}
-	_, err = f.WriteString(block)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	return err
+	return name + "<<" + delimiter + "\n" + value + "\n" + delimiter + "\n"
 }
 
 func unfinished(f *os.File) bool {

@@ -20,7 +20,8 @@ func Credential(id grant.ID) grant.Credential {
 	at := func(minutes int) time.Time { return start.Add(time.Duration(minutes) * time.Minute) }
 	refresh := grant.NewSecret("refresh-" + Canary)
 	return grant.Credential{
-		Grant: id, Provider: "custom", Consent: "consent-1",
+		Grant: id, Provider: "custom", Consent: "consent-1", Replaces: "consent-0",
+		Account:    grant.Account{ID: "sub:account-1", Name: "ada@account.example"},
 		Bind:       grant.Binding{TokenURL: "https://issuer.example/token", ClientID: "client-1"},
 		Generation: 7,
 		Tokens: grant.TokenSet{
@@ -43,7 +44,7 @@ func Credential(id grant.ID) grant.Credential {
 		State: grant.NeedsConsent, Reason: "the provider said invalid_grant",
 		Extra: map[string]string{
 			"/future":        `{"kept": [1, 2.50, "as it is"]}`,
-			"/tokens/future": `"kept"`, "/tokens/access/future": `1e3`, "/bind/future": `null`,
+			"/tokens/future": `"kept"`, "/tokens/access/future": `1e3`, "/bind/future": `null`, "/account/future": `{}`,
 			"/lease/future": `true`, "/doubt/future": `[ ]`,
 		},
 	}

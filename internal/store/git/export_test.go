@@ -7,7 +7,7 @@ import "strings"
 // Outcome is a push's outcome by name.
 func Outcome(stdout, stderr string, code int, ref string) (outcome, reason string) {
 	p, reason := judge(answer{stdout: []byte(stdout), stderr: stderr, code: code, started: true}, ref)
-	return [...]string{"unknown", "done", "stale", "locked", "refused", "unsent"}[p], reason
+	return [...]string{"unknown", "done", "stale", "locked", "refused", "unsent", "not taken"}[p], reason
 }
 
 // Cause is what is told of git's errors.

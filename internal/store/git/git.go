@@ -29,7 +29,9 @@
 //
 // A Load is one ls-remote, for which the remote lists all of its refs, and one
 // fetch if the commit is not the one last seen. Durability is the remote's
-// affair; for a path we ask git to sync everything.
+// affair; for a path we ask git to sync everything. A git that was killed there
+// can leave the lock of a ref behind, which git never removes: the first write
+// that finds it ten minutes old does.
 //
 // Each call runs the system's git in a bare repository of its own, in a
 // temporary folder, with an environment made from nothing: the configuration

@@ -20,6 +20,9 @@ const (
 	pushLocked  // the remote could not lock or move the ref: nothing was written
 	pushRefused // a rule of the remote forbids it: nothing was written
 	pushUnsent  // the push never began, and another try would not either
+	// pushNotTaken: the remote could not keep the objects, whatever the ref:
+	// nothing was written. No other ref would help.
+	pushNotTaken
 )
 
 // judge reads a push's outcome from what git(1) prints with --porcelain, and,
@@ -67,6 +70,8 @@ func judgeReason(summary string) (pushed, string) {
 		return pushStale, reason
 	case has("cannot lock ref", "failed to update ref", "failed to lock"):
 		return pushLocked, reason
+	case has("unpacker error", "unable to migrate objects"):
+		return pushNotTaken, reason
 	case side == "[rejected" || side == "[remote rejected":
 		return pushRefused, reason
 	}

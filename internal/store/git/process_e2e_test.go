@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"evergrant/e2e/forge"
 	"evergrant/internal/grant"
 	"evergrant/internal/grant/granttest"
 	"evergrant/internal/record"
@@ -76,7 +77,7 @@ func TestProcesses(t *testing.T) {
 	t.Parallel()
 	const n = 32
 	dir := bare(t, filepath.Join(t.TempDir(), "store.git"))
-	f := newForge(t, filepath.Dir(dir))
+	f := forge.New(t, filepath.Dir(dir), token)
 	key, codec := newKey(t)
 	s := open(t, git.Config{Remote: remote(t, f.URL+"/store.git"), Codec: codec, Credential: credential()})
 	first := granttest.Credential(acme)
@@ -111,7 +112,7 @@ func TestHostileWorkspace(t *testing.T) {
 	t.Parallel()
 	key, codec := newKey(t)
 	dir := bare(t, filepath.Join(t.TempDir(), "store.git"))
-	f := newForge(t, filepath.Dir(dir))
+	f := forge.New(t, filepath.Dir(dir), token)
 	create(t, open(t, git.Config{Remote: remote(t, dir), Codec: codec}))
 
 	work := t.TempDir()
@@ -148,7 +149,7 @@ func TestHostileWorkspace(t *testing.T) {
 	must(t, os.Symlink(evil, filepath.Join(work, ".gitconfig")))
 
 	trap := exec.CommandContext(t.Context(), "git", "ls-remote", f.URL+"/store.git")
-	trap.Dir, trap.Env = work, append(clean(), "GIT_DIR="+filepath.Join(work, ".git"))
+	trap.Dir, trap.Env = work, append(forge.Environment(), "GIT_DIR="+filepath.Join(work, ".git"))
 	if out, err := trap.CombinedOutput(); err == nil {
 		t.Fatalf("a person's git was not caught by the planted configuration:\n%s", out)
 	}
@@ -188,7 +189,7 @@ func wrapped(t *testing.T, name, script string) (path string) {
 func TestArguments(t *testing.T) {
 	t.Parallel()
 	dir := bare(t, filepath.Join(t.TempDir(), "store.git"))
-	f := newForge(t, filepath.Dir(dir))
+	f := forge.New(t, filepath.Dir(dir), token)
 	key, codec := newKey(t)
 	log := filepath.Join(t.TempDir(), "log")
 	real, err := exec.LookPath("git")

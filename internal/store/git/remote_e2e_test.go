@@ -10,10 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"evergrant/e2e/forge"
 	"evergrant/internal/grant"
 	"evergrant/internal/grant/granttest"
 	"evergrant/internal/record"
@@ -224,6 +226,24 @@ func TestPolicies(t *testing.T) {
 			t.Errorf("refs are %q", refs)
 		}
 	})
+	t.Run("a disk that takes nothing", func(t *testing.T) {
+		t.Parallel()
+		dir, s := at("")
+		// Where folders are needed there are files: even root can make none.
+		objects := filepath.Join(dir, "objects")
+		must(t, os.Rename(objects, objects+".away"))
+		must(t, os.MkdirAll(filepath.Join(objects, "info"), 0o700))
+		must(t, os.WriteFile(filepath.Join(objects, "info", "alternates"), []byte(objects+".away\n"), 0o600))
+		must(t, os.WriteFile(filepath.Join(objects, "pack"), nil, 0o600))
+		for i := range 256 {
+			must(t, os.WriteFile(filepath.Join(objects, fmt.Sprintf("%02x", i)), nil, 0o600))
+		}
+		_, err := s.Swap(t.Context(), acme, "", granttest.Credential(acme))
+		says(t, err, grant.ErrNotWritten, "its disk may be full")
+		if refs := sh(t, dir, "for-each-ref", "--format=%(refname)"); refs != "refs/heads/main" {
+			t.Errorf("it was taken for a rule, and a branch was tried: refs are %q", refs)
+		}
+	})
 	for name, when := range map[string]string{"before": "pre-receive", "after": "post-receive"} {
 		t.Run("killed "+name+" it has written", func(t *testing.T) {
 			t.Parallel()
@@ -270,18 +290,6 @@ func TestPolicies(t *testing.T) {
 		_, err = s.Swap(t.Context(), acme, v, later(c, "w2"))
 		says(t, err, grant.ErrNotWritten, "receive.hideRefs")
 	})
-	t.Run("a lock left behind", func(t *testing.T) {
-		t.Parallel()
-		dir, s := at("")
-		c, v := create(t, s)
-		lock := filepath.Join(dir, ownRef+".lock")
-		must(t, os.WriteFile(lock, nil, 0o600))
-		_, err := s.Swap(t.Context(), acme, v, later(c, "w2"))
-		says(t, err, grant.ErrNotWritten, "a lock file was left behind")
-		must(t, os.Remove(lock))
-		_, err = s.Swap(t.Context(), acme, v, later(c, "w2"))
-		must(t, err)
-	})
 	t.Run("one ref for one grant", func(t *testing.T) {
 		t.Parallel()
 		_, s := at("refs/heads/state")
@@ -294,6 +302,97 @@ func TestPolicies(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A git that is killed at the wrong moment leaves the lock of the ref behind, and
+// git never removes it. At a path it is removed once nobody can hold it any
+// more; elsewhere that is the server's affair.
+func TestLockLeftBehind(t *testing.T) {
+	t.Parallel()
+	_, codec := newKey(t)
+	for name, c := range map[string]struct {
+		age       time.Duration
+		http      bool
+		workspace bool // a repository with a work tree
+		broken    bool
+		says      string
+	}{
+		"fresh":               {age: 9 * time.Minute, says: "removes that comes ten minutes after it"},
+		"old":                 {age: 11 * time.Minute, broken: true},
+		"old, in a work tree": {age: 11 * time.Minute, workspace: true, broken: true},
+		"old, on a server":    {age: 11 * time.Minute, http: true, says: "whoever runs that server has to remove"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := bare(t, filepath.Join(t.TempDir(), "store.git"))
+			at, gitDir := dir, dir
+			if c.workspace {
+				at = filepath.Join(t.TempDir(), "work")
+				gitDir = filepath.Join(at, ".git")
+				sh(t, "/", "clone", "--quiet", dir, at)
+			}
+			config := git.Config{Remote: remote(t, at), Codec: codec}
+			if c.http {
+				config.Remote, config.Credential = remote(t, forge.New(t, filepath.Dir(dir), token).URL+"/store.git"), credential()
+			}
+			s := open(t, config)
+			first, v := create(t, s)
+			lock := filepath.Join(gitDir, ownRef+".lock")
+			must(t, os.WriteFile(lock, nil, 0o600))
+			then := time.Now().Add(-c.age)
+			must(t, os.Chtimes(lock, then, then))
+			_, err := s.Swap(t.Context(), acme, v, later(first, "w2"))
+			if c.broken {
+				must(t, err)
+			} else {
+				says(t, err, grant.ErrNotWritten, "a lock file was left behind")
+				says(t, err, grant.ErrNotWritten, c.says)
+			}
+			if _, err := os.Lstat(lock); (err == nil) == c.broken {
+				t.Errorf("the lock: %v", err)
+			}
+			if left, err := filepath.Glob(filepath.Join(gitDir, "evergrant-*")); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %q, %v", left, err)
+			}
+		})
+	}
+}
+
+// TestLockBrokenOnce: of many writers that find an old lock, one wins.
+func TestLockBrokenOnce(t *testing.T) {
+	t.Parallel()
+	dir := bare(t, filepath.Join(t.TempDir(), "store.git"))
+	_, codec := newKey(t)
+	config := git.Config{Remote: remote(t, dir), Codec: codec}
+	first, v := create(t, open(t, config))
+	for round := range 3 {
+		lock := filepath.Join(dir, ownRef+".lock")
+		must(t, os.WriteFile(lock, nil, 0o600))
+		then := time.Now().Add(-time.Hour)
+		must(t, os.Chtimes(lock, then, then))
+		errs, versions := make([]error, 8), make([]grant.Version, 8)
+		var all sync.WaitGroup
+		for i := range errs {
+			s := open(t, config)
+			all.Go(func() { versions[i], errs[i] = s.Swap(t.Context(), acme, v, later(first, fmt.Sprint("w", i))) })
+		}
+		all.Wait()
+		var winner grant.Version
+		for i, err := range errs {
+			switch {
+			case err == nil && winner == "":
+				winner = versions[i]
+			case !errors.Is(err, grant.ErrConflict):
+				t.Errorf("round %d, writer %d: %v", round, i, err)
+			}
+		}
+		c, now, err := open(t, config).Load(t.Context(), acme)
+		must(t, err)
+		if now != winner {
+			t.Fatalf("round %d: the ref is at %s, and %q won", round, now, winner)
+		}
+		first, v = c, now
+	}
 }
 
 func TestNoRemote(t *testing.T) {
@@ -309,9 +408,9 @@ func TestNoRemote(t *testing.T) {
 func TestHTTP(t *testing.T) {
 	t.Parallel()
 	_, codec := newKey(t)
-	at := func(t *testing.T, c git.Credential) (*forge, *git.Store) {
+	at := func(t *testing.T, c git.Credential) (*forge.Server, *git.Store) {
 		dir := bare(t, filepath.Join(t.TempDir(), "store.git"))
-		f := newForge(t, filepath.Dir(dir))
+		f := forge.New(t, filepath.Dir(dir), token)
 		return f, open(t, git.Config{Remote: remote(t, f.URL+"/store.git"), Codec: codec, Credential: c, Timeout: 20 * time.Second})
 	}
 	for name, c := range map[string]git.Credential{"no token": {}, "wrong token": {User: "x-access-token", Password: grant.NewSecret("wrong")}} {
@@ -328,12 +427,12 @@ func TestHTTP(t *testing.T) {
 		t.Parallel()
 		f, s := at(t, credential())
 		c, v := create(t, s)
-		f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		f.Intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if strings.Contains(r.URL.String(), "git-receive-pack") {
 				http.Error(w, "denied", http.StatusForbidden)
 				return
 			}
-			authenticate(w, r, next)
+			f.Authenticate(w, r, next)
 		})
 		_, _, err := s.Load(t.Context(), acme)
 		must(t, err)
@@ -346,7 +445,7 @@ func TestHTTP(t *testing.T) {
 		t.Parallel()
 		f, s := at(t, credential())
 		var elsewhere atomic.Int64
-		f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		f.Intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if strings.HasPrefix(r.URL.Path, "/elsewhere") {
 				elsewhere.Add(1)
 			}
@@ -362,17 +461,17 @@ func TestHTTP(t *testing.T) {
 		t.Parallel()
 		f, s := at(t, credential())
 		c, v := create(t, s)
-		f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		f.Intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "git-receive-pack") {
-				authenticate(&mute{header: http.Header{}}, r, next)
+				f.Authenticate(&mute{header: http.Header{}}, r, next)
 				panic(http.ErrAbortHandler)
 			}
-			authenticate(w, r, next)
+			f.Authenticate(w, r, next)
 		})
 		mine := later(c, "mine")
 		_, err := s.Swap(t.Context(), acme, v, mine)
 		unknown(t, err)
-		f.wrap.Store(nil)
+		f.Intercept(nil)
 		_, err = s.Swap(t.Context(), acme, v, mine)
 		says(t, err, grant.ErrConflict, "")
 		got, _, err := s.Load(t.Context(), acme)
@@ -384,16 +483,16 @@ func TestHTTP(t *testing.T) {
 		t.Parallel()
 		f, s := at(t, credential())
 		c, v := create(t, s)
-		f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		f.Intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "git-receive-pack") {
 				panic(http.ErrAbortHandler)
 			}
-			authenticate(w, r, next)
+			f.Authenticate(w, r, next)
 		})
 		mine := later(c, "mine")
 		_, err := s.Swap(t.Context(), acme, v, mine)
 		unknown(t, err)
-		f.wrap.Store(nil)
+		f.Intercept(nil)
 		_, err = s.Swap(t.Context(), acme, v, mine)
 		must(t, err)
 	})
@@ -415,12 +514,12 @@ func TestHTTP(t *testing.T) {
 		c, v := create(t, s)
 		asked, cancel := context.WithCancel(t.Context())
 		release := make(chan struct{})
-		f.intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		f.Intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "git-receive-pack") {
 				cancel()
 				<-release
 			}
-			authenticate(w, r, next)
+			f.Authenticate(w, r, next)
 		})
 		_, err := s.Swap(asked, acme, v, later(c, "w2"))
 		close(release)
@@ -433,12 +532,12 @@ func TestHTTP(t *testing.T) {
 		t.Parallel()
 		f, s := at(t, credential())
 		create(t, s)
-		before := f.requests.Load()
+		before := f.Requests.Load()
 		for range 3 {
 			_, _, err := s.Load(t.Context(), acme)
 			must(t, err)
 		}
-		if n := f.requests.Load() - before; n > 6 {
+		if n := f.Requests.Load() - before; n > 6 {
 			t.Errorf("three Loads of an unchanged record took %d requests, want two each", n)
 		}
 	})

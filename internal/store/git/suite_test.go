@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"evergrant/e2e/forge"
 	"evergrant/internal/grant"
 	"evergrant/internal/grant/granttest"
 	"evergrant/internal/record"
@@ -28,7 +29,7 @@ func suite(t *testing.T, codec *record.Codec, config func(t *testing.T, dir stri
 		},
 		granttest.StoreOptions{
 			Reopen: func(t *testing.T, s grant.Store) grant.Store { return reopen(t, s.(kept).config, s.(kept).dir) },
-			AtRest: func(t *testing.T, s grant.Store) []byte { return everything(t, s.(kept).dir) },
+			AtRest: func(t *testing.T, s grant.Store) []byte { return forge.Everything(t, s.(kept).dir) },
 			Sealed: true,
 			Size: func(t *testing.T, c grant.Credential) int {
 				proven, err := codec.Authenticated("anywhere")
@@ -62,7 +63,7 @@ func TestConformanceHTTP(t *testing.T) {
 	t.Parallel()
 	_, codec := newKey(t)
 	suite(t, codec, func(t *testing.T, dir string) git.Config {
-		f := newForge(t, filepath.Dir(dir))
+		f := forge.New(t, filepath.Dir(dir), token)
 		return git.Config{Remote: remote(t, f.URL+"/store.git"), Codec: codec, Credential: credential()}
 	})
 }

@@ -162,6 +162,8 @@ func (s *Store) push(ctx context.Context, ref, was string, f format, text []byte
 			return "", errStale
 		case pushRefused:
 			return "", &refusedError{ref, reason}
+		case pushNotTaken:
+			return "", notWritten(fmt.Errorf("%s cannot keep the record (%s); its disk may be full or read-only", s.remote, reason))
 		case pushUnsent:
 			return "", beforePush(fmt.Errorf("%s cannot be written: %w", s.remote, a.err))
 		case pushUnknown:
@@ -175,13 +177,28 @@ func (s *Store) push(ctx context.Context, ref, was string, f format, text []byte
 			return oid, nil
 		case tips[ref] != was:
 			return "", errStale
+		}
+		broken, err := s.breakLock(ref)
+		switch {
+		case err != nil:
+			return "", notWritten(err)
+		case broken:
+			continue
 		case time.Since(begun)+pause > lockWait:
-			return "", notWritten(fmt.Errorf("%s cannot move %s (%s): another ref is in its way, a lock file was left behind, or its disk is full", s.remote, ref, reason))
+			return "", notWritten(fmt.Errorf("%s cannot move %s (%s): another ref is in its way, its disk is full, or a lock file was left behind%s", s.remote, ref, reason, s.lockHint()))
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return "", err
 		}
 	}
+}
+
+// lockHint says what becomes of a lock that was left behind.
+func (s *Store) lockHint() string {
+	if s.remote.gitDir() == "" {
+		return ", which whoever runs that server has to remove"
+	}
+	return ", which the first write removes that comes ten minutes after it"
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

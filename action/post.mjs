@@ -1,0 +1,3 @@
+import { step } from './program.mjs';
+
+await step('post');

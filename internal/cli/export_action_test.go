@@ -1,0 +1,17 @@
+package cli
+
+import "github.com/spf13/pflag"
+
+// RefreshFlags are the flags that the Action's inputs may be.
+func RefreshFlags() []string {
+	var o refreshOptions
+	flags := pflag.NewFlagSet("refresh", pflag.ContinueOnError)
+	o.register(flags)
+	o.registerReport(flags)
+	var names []string
+	flags.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return names
+}
+
+// Version is what the program calls itself.
+const Version = version
