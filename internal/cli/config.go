@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -125,9 +126,24 @@ func (a *app) configure(cmd *cobra.Command, args []string) error {
 	}
 	g, ok := f.Grant(string(name))
 	if !ok {
+		a.unconfigured = string(name)
 		return nil
 	}
 	return a.apply(flags, g)
+}
+
+// elsewhere adds to a mistake of a call whose grant the configuration does not
+// have that there is one.
+func (a *app) elsewhere(err error) error {
+	u := (*usageError)(nil)
+	if a.unconfigured == "" || !errors.As(err, &u) || len(a.config.Grants) == 0 {
+		return err
+	}
+	var names []string
+	for _, g := range a.config.Grants {
+		names = append(names, g.Name)
+	}
+	return usagef("%v", err).hint(append(u.hints, fmt.Sprintf("%s has no grant %s; it has %s", shownPath(a.config.Path), a.unconfigured, strings.Join(names, ", ")))...)
 }
 
 // apply sets the flags of one command to a grant's settings.
@@ -164,15 +180,27 @@ func overridden(name string, given func(string) bool) bool {
 }
 
 // beside makes a relative path of a setting one beside the configuration: the
-// working folder of whoever calls has nothing to do with it.
+// working folder of whoever calls has nothing to do with it, and a pull request can
+// write it.
 func beside(name, value, path string) string {
 	scheme, rest := "", value
 	switch {
 	case strings.HasSuffix(name, "-file"):
+	case name == "provider":
+		if !strings.ContainsAny(value, `/\`) && !strings.HasSuffix(value, ".yaml") && !strings.HasSuffix(value, ".yml") {
+			return value // the name of a preset
+		}
 	case name == "store" || name == "sink":
 		var ok bool
 		scheme, rest, ok = strings.Cut(value, ":")
-		if !ok || scheme != "file" && scheme != "dotenv" {
+		switch {
+		case !ok:
+			return value
+		case scheme == "git":
+			if !strings.HasPrefix(rest, "./") && !strings.HasPrefix(rest, "../") {
+				return value // a remote, or a path from the root
+			}
+		case !slices.Contains([]string{"file", "dotenv", "claude-file", "codex-file"}, scheme):
 			return value
 		}
 		scheme += ":"
@@ -186,5 +214,5 @@ func beside(name, value, path string) string {
 	if err != nil {
 		return value
 	}
-	return scheme + dir + string(os.PathSeparator) + rest
+	return scheme + dir + string(os.PathSeparator) + strings.TrimPrefix(rest, "./")
 }

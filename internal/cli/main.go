@@ -37,7 +37,9 @@ type app struct {
 	grant    grant.ID // once it is known
 	warned   []string // so far
 	config   config.File
-	step     *actionStep // while this is a step of the GitHub Action
+	// unconfigured is the grant of this call that config does not have.
+	unconfigured string
+	step         *actionStep // while this is a step of the GitHub Action
 	// handler takes the signals instead, while a command runs beside this program.
 	handler atomic.Pointer[func(os.Signal)]
 	// speedUp and clockOffset are for tests and the demonstration. They are
@@ -111,7 +113,7 @@ func (a *app) noteBeginning(cmd *cobra.Command) {
 			if err := a.configure(cmd, args); err != nil {
 				return err
 			}
-			return run(cmd, args)
+			return a.elsewhere(run(cmd, args))
 		}
 	}
 	for _, sub := range cmd.Commands() {

@@ -142,25 +142,28 @@ func (o *runOptions) listen() (net.Listener, error) {
 }
 
 // environment is the command's: ours without our secrets. What is left out by
-// name is also left out by value, so that a copy of a secret does not pass.
+// name is also left out by value, so that no copy of a secret passes.
 func (o *runOptions) environment(all []string, p plan, k *keeper) []string {
-	ours := []string{o.fromEnv, p.target.refreshEnv, o.client.secretEnv, o.client.keyEnv, o.store.keyEnv, o.store.gitTokenEnv, o.store.githubTokenEnv, o.store.giteaTokenEnv, p.place.location.Variable()}
-	secret := map[string]bool{p.request.Seed.Reveal(): true}
-	hidden := func(name string) bool {
-		return slices.Contains(ours, name) || strings.HasPrefix(name, "EVERGRANT_") || strings.HasPrefix(name, "INPUT_") ||
-			strings.HasPrefix(name, "ACTIONS_") && strings.HasSuffix(name, "_TOKEN")
+	named := []string{o.fromEnv, p.target.refreshEnv, o.client.secretEnv, o.client.keyEnv, o.store.keyEnv, o.store.gitTokenEnv, o.store.githubTokenEnv,
+		o.store.giteaTokenEnv, p.place.location.Variable(),
+		"EVERGRANT_KEY", "EVERGRANT_REFRESH_TOKEN", "EVERGRANT_GIT_TOKEN", "EVERGRANT_GITHUB_TOKEN", "EVERGRANT_GITEA_TOKEN"}
+	secret := func(name string) bool {
+		return slices.Contains(named, name) || strings.HasPrefix(name, "ACTIONS_") && strings.HasSuffix(name, "_TOKEN")
 	}
+	copies := secretCopies(p.request.Seed.Reveal())
 	for _, v := range all {
-		name, value, _ := strings.Cut(v, "=")
-		if hidden(name) && !strings.HasPrefix(name, "INPUT_") && longEnough(value) {
-			secret[value] = true
+		if name, value, _ := strings.Cut(v, "="); secret(name) {
+			copies = append(copies, secretCopies(value)...)
 		}
+	}
+	holds := func(value string) bool {
+		return slices.ContainsFunc(copies, func(c string) bool { return value == c || len(c) >= 16 && strings.Contains(value, c) })
 	}
 	var env []string
 	for _, v := range all {
 		name, value, _ := strings.Cut(v, "=")
-		keep := slices.Contains(o.keepEnv, name)
-		if keep || !hidden(name) && !(secret[value] && longEnough(value)) && name != o.envName {
+		ours := secret(name) || strings.HasPrefix(name, "EVERGRANT_") || strings.HasPrefix(name, "INPUT_") || name == o.envName
+		if slices.Contains(o.keepEnv, name) || !ours && !holds(value) {
 			env = append(env, v)
 		}
 	}
@@ -175,10 +178,16 @@ func (o *runOptions) environment(all []string, p plan, k *keeper) []string {
 	return env
 }
 
-// longEnough tells a secret from a setting such as "true", which other variables
-// have as well.
-func longEnough(value string) bool {
-	return len(value) >= 16 && !strings.Contains(value, "://") && !strings.ContainsAny(value, "/ ")
+// secretCopies are the forms in which a secret is looked for: whole, and each of
+// its lines, because a key file has one that says all.
+func secretCopies(value string) []string {
+	var copies []string
+	for _, form := range append(strings.Split(value, "\n"), value) {
+		if form = strings.TrimSpace(form); len(form) >= 6 && !strings.HasPrefix(form, "#") {
+			copies = append(copies, form)
+		}
+	}
+	return copies
 }
 
 // accompany runs the command, keeps the token alive beside it, and hands on

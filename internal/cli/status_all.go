@@ -23,8 +23,11 @@ func (a *app) lookConfigured(ctx context.Context) ([]grantStatus, error) {
 		if errors.Is(err, grant.ErrNotFound) {
 			s, err = grantStatus{Grant: grant.ID(g.Name), State: notStarted}, nil
 		}
-		if err != nil {
-			return nil, fmt.Errorf("grant %s: %w", g.Name, err)
+		if err != nil { // one store that is away hides no other grant
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("grant %s: %w", g.Name, err)
+			}
+			s = grantStatus{Grant: grant.ID(g.Name), State: unreadable, Reason: oneLine(inWords(err.Error())), why: err}
 		}
 		s.Events = nil
 		all = append(all, s)
