@@ -29,7 +29,7 @@ e2e: ## the real binary against real peers, which it installs (npm, Go modules);
 	bash e2e/run
 	bash chaos/run -short
 
-e2e-full: mutants ## with the slow ones: each parser fuzzed for a minute, 1,500 seeds, chaos in its long form (two hours)
+e2e-full: mutants ## with the slow ones: a real forge, each parser fuzzed for a minute, 1,500 seeds, chaos in its long form (two hours)
 	EVERGRANT_E2E_FULL=1 bash e2e/run
 	go test -count=1 -timeout 30m ./internal/sim -run TestSurvival -seeds 1500 -v
 	$(MAKE) fuzz FUZZTIME=60s

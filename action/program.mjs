@@ -3,9 +3,9 @@
 // program's business.
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { accessSync, appendFileSync, chmodSync, constants, existsSync, mkdirSync, statSync } from 'node:fs';
+import { accessSync, appendFileSync, chmodSync, constants, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { constants as system } from 'node:os';
-import { delimiter, isAbsolute, join } from 'node:path';
+import { delimiter, isAbsolute, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { digestOf, released } from './release.mjs';
 
@@ -19,7 +19,7 @@ const suffix = windows ? '.exe' : '';
 const inputs = `
   grant provider refresh-token token-url issuer client-id client-secret client-auth body scope param store key recipient
   min-ttl after force wait best-effort no-revoke-running no-create min-generation single-writer allow-public github-token
-  sink env-name`.trim().split(/\s+/);
+  git-token sink env-name`.trim().split(/\s+/);
 
 // What every program needs to run at all, and to find its way out.
 const always = `
@@ -33,16 +33,21 @@ const always = `
 const job = `
   SSH_AUTH_SOCK XDG_STATE_HOME CI
   GITHUB_ACTIONS GITHUB_SERVER_URL GITHUB_REPOSITORY GITHUB_API_URL GITHUB_EVENT_PATH GITHUB_RUN_ID GITHUB_RUN_ATTEMPT
-  GITHUB_OUTPUT GITHUB_ENV GITHUB_STATE GITHUB_STEP_SUMMARY RUNNER_TEMP RUNNER_DEBUG`.trim().split(/\s+/);
+  GITHUB_OUTPUT GITHUB_ENV GITHUB_STATE GITHUB_STEP_SUMMARY GITHUB_WORKSPACE RUNNER_TEMP RUNNER_DEBUG`.trim().split(/\s+/);
 
-// What go reads. Its modules are held to go.sum, wherever they come from.
-const toolchain = `GOPATH GOCACHE GOMODCACHE GOPROXY`.trim().split(/\s+/);
+// What go reads: where modules come from. They are held to go.sum when they are
+// fetched, and never again, so the job's own caches are not used.
+const toolchain = `GOPROXY`.trim().split(/\s+/);
 
 function pick(names) {
   const env = {};
   for (const name of names) if (process.env[name]) env[name] = process.env[name];
   return env;
 }
+
+// The folders in which only the system's owner writes: their git and ssh go
+// before one that an earlier step has put into PATH.
+const folders = ['/usr/bin', '/bin'];
 
 // environment is the program's. Of all that the job has set it gets the names
 // only, to warn of one that shadows the token.
@@ -51,6 +56,7 @@ function environment() {
   const set = Object.keys(process.env).filter((name) => process.env[name] && !name.includes('\n'));
   return {
     ...pick([...always, ...job, ...state, ...inputs.map((name) => `INPUT_${name.toUpperCase()}`)]),
+    ...(windows ? {} : { PATH: [...folders, process.env.PATH].filter(Boolean).join(delimiter) }),
     EVERGRANT_ACTION_NAMES: set.join('\n'),
   };
 }
@@ -110,33 +116,62 @@ function shipped() {
   return path;
 }
 
+// lent names the folder of the job that a path lies in, by its name or by where
+// its links lead. Every earlier step, and a checkout, can write there.
+function lent(path) {
+  const real = (p) => { try { return realpathSync(p); } catch { return p; } };
+  for (const name of ['GITHUB_WORKSPACE', 'RUNNER_TEMP']) {
+    const folder = process.env[name];
+    if (!folder || !isAbsolute(folder)) continue;
+    for (const [top, p] of [[folder, path], [real(folder), real(path)]]) {
+      const way = relative(top, p);
+      if (way && way !== '..' && !way.startsWith(`..${sep}`) && !isAbsolute(way)) return name;
+    }
+  }
+  return undefined;
+}
+
 // onPath finds a program in the folders of PATH, and not in the working folder.
 function onPath(name) {
   for (const dir of (process.env.PATH ?? '').split(delimiter)) {
     const path = join(dir, name + suffix);
-    if (isAbsolute(dir) && existsSync(path) && statSync(path).isFile()) return path;
+    if (isAbsolute(dir) && existsSync(path) && statSync(path).isFile()) {
+      const folder = lent(path);
+      if (!folder) return path;
+      throw new Refusal(`${name} would be run from ${path}, which lies below ${folder}, where every earlier step can write; it is not run, and nothing was sent. `
+        + `What to do: put this step before the one that adds it to PATH, or install ${name} elsewhere`);
+    }
   }
   return undefined;
 }
 
 const builtPath = () => join(process.env.RUNNER_TEMP, 'evergrant', 'bin', `evergrant${suffix}`);
 
-// built makes the program from the sources of the checkout. go decides what is
-// new: a program that lies there already could be anybody's.
+// built makes the program from the sources of the checkout, from empty caches of
+// its own: a module that lies unpacked in the job's cache, or an object file there,
+// could be anybody's, and so could a program that lies there already.
 async function built(go) {
   const path = builtPath();
   mkdirSync(join(path, '..'), { recursive: true, mode: 0o700 });
   process.stderr.write('evergrant: no program is shipped or released for this Action, so go builds it from its sources\n');
-  const { code, signal, said } = await ended(go, [
-    'build', '-tags', 'nethttpomithttp2', '-trimpath', '-buildvcs=false', '-ldflags=-s -w', '-o', path, './cmd/evergrant',
-  ], {
-    cwd: root, stdio: ['ignore', 'ignore', 'pipe'], timeout: 15 * 60_000,
-    env: { ...pick([...always, ...toolchain]), CGO_ENABLED: '0', GOTOOLCHAIN: 'local', GOENV: 'off', GOFLAGS: '', GOWORK: 'off' },
-  });
-  if (stopped) throw abort.signal.reason;
-  if (code !== 0) {
-    const why = said.trim().split('\n').slice(-3).join('\n') || `it ended with ${signal ?? `code ${code}`}`;
-    throw new Refusal(`go could not build the program: ${why}. What to do: put actions/setup-go with the version of this Action's go.mod before this step, or use a copy that ships a program`);
+  const own = mkdtempSync(join(process.env.RUNNER_TEMP, 'evergrant-go-'));
+  try {
+    const { code, signal, said } = await ended(go, [
+      'build', '-tags', 'nethttpomithttp2', '-trimpath', '-buildvcs=false', '-ldflags=-s -w', '-o', path, './cmd/evergrant',
+    ], {
+      cwd: root, stdio: ['ignore', 'ignore', 'pipe'], timeout: 15 * 60_000,
+      env: {
+        ...pick([...always, ...toolchain]), GOPATH: join(own, 'path'), GOMODCACHE: join(own, 'modules'), GOCACHE: join(own, 'cache'),
+        CGO_ENABLED: '0', GOTOOLCHAIN: 'local', GOENV: 'off', GOFLAGS: '-mod=readonly -modcacherw', GOWORK: 'off',
+      },
+    });
+    if (stopped) throw abort.signal.reason;
+    if (code !== 0) {
+      const why = said.trim().split('\n').slice(-3).join('\n') || `it ended with ${signal ?? `code ${code}`}`;
+      throw new Refusal(`go could not build the program: ${why}. What to do: put actions/setup-go with the version of this Action's go.mod before this step, or use a copy that ships a program`);
+    }
+  } finally {
+    rmSync(own, { recursive: true, force: true });
   }
   return path;
 }

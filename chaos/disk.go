@@ -62,7 +62,7 @@ func (o onDisk) put(b *rig.Box, dir string) error {
 func (h *harness) disks(ctx context.Context) error {
 	n := h.number(20, 2)
 	if h.store.Git {
-		n = h.number(20, 1)
+		n = h.number(10, 1)
 	}
 	var rows []trials
 	for _, how := range breakages() {

@@ -152,7 +152,7 @@ func (k *killer) all(ctx context.Context) error {
 
 // wants reports whether this form aims that fault at that point.
 func (k *killer) wants(f fault, p point) bool {
-	if k.first && (k.short || k.store.Git) && f.with.Errno != 0 {
+	if (k.first && (k.short || k.store.Git) || k.graced && k.store.Git) && f.with.Errno != 0 {
 		return false // errors do there what they do in any run
 	}
 	if k.short && k.store.Git { // where a push becomes true, and where its end is told

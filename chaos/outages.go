@@ -181,7 +181,7 @@ func (w trouble) outcome(at stage) (codes []int, presents bool) {
 // outages lets the remote of a git store fail at each stage of a run, and lets
 // others write into its ref.
 func (h *harness) outages(ctx context.Context) error {
-	n := h.number(20, 1)
+	n := h.number(10, 1)
 	var rows []trials
 	for _, w := range troubles() {
 		for _, at := range stages() {

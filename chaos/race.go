@@ -23,14 +23,14 @@ func (h *harness) races(ctx context.Context) error {
 	sizes := []size{{2, 50}, {8, 25}, {64, 10}, {256, 3}}
 	switch { // each process of a git store is a dozen of git, time after time
 	case h.short && h.store.Git:
-		sizes = []size{{8, 1}}
+		sizes = []size{{2, 1}, {8, 1}, {32, 1}}
 	case h.store.Git:
 		sizes = []size{{2, 50}, {8, 20}, {32, 5}, {64, 3}}
 	case h.short:
 		sizes = []size{{2, 5}, {8, 3}, {64, 1}}
 	}
 	for _, s := range sizes {
-		if err := h.crowd(ctx, s.processes, s.rounds); err != nil {
+		if err := h.crowd(ctx, s.processes, h.number(s.rounds, s.rounds)); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ type giteaForge struct {
 	url, dir, bin string
 	token         string // of the owner
 	log           *lockedBuffer
+	stop          func() // ends it, before the test does
 }
 
 // giteaDir is the folder into which e2e/gitea/install built it.
@@ -87,7 +89,7 @@ func startGitea(t *testing.T) *giteaForge {
 	must(t, web.Start())
 	ended := make(chan struct{})
 	go func() { _ = web.Wait(); close(ended) }()
-	t.Cleanup(func() {
+	g.stop = sync.OnceFunc(func() {
 		_ = web.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-ended:
@@ -95,6 +97,9 @@ func startGitea(t *testing.T) *giteaForge {
 			_ = web.Process.Kill()
 			<-ended
 		}
+	})
+	t.Cleanup(func() {
+		g.stop()
 		if t.Failed() {
 			t.Logf("Gitea says:\n%s", g.log.String())
 		}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,10 +22,7 @@ const giteaRepository = writer + "/widgets"
 
 // giteaTask is one job as a runner tells of it.
 type giteaTask struct {
-	Event, Name, Folder, Token, Run string
-	Task                            int64
-	OK                              bool
-	Lines                           int
+	Event, Folder, Token, Run string
 }
 
 // giteaStage is a repository on a real forge, and a login at a strict
@@ -122,13 +120,11 @@ func (s *giteaStage) listen(out io.Reader) {
 		if d.Decode(&e) != nil {
 			return
 		}
-		s.mu.Lock()
-		switch e.Event {
-		case "begun":
-			s.tasks[e.Run] = e
-		case "ended":
-			s.ended = append(s.ended, e)
+		if e.Event != "begun" {
+			continue
 		}
+		s.mu.Lock()
+		s.tasks[e.Run] = e
 		s.mu.Unlock()
 	}
 }
@@ -173,14 +169,19 @@ func (s *giteaStage) secrets() secrets {
 }
 
 // clean searches what the runs, the runners and the forge have left behind, the
-// forge's own data and the logs that it shows included.
+// forge's own data and the logs that it shows included. It stops the forge, so that
+// its files stand still.
 func (s *giteaStage) clean(t *testing.T) *sweep {
 	t.Helper()
 	w := newSweep(s.secrets())
 	for _, run := range s.forge.runs(t) {
 		w.look("a log in Gitea", []byte(s.forge.logs(t, run)), allKinds())
 	}
-	for _, task := range s.tasks {
+	s.forge.stop()
+	s.mu.Lock()
+	tasks := maps.Clone(s.tasks)
+	s.mu.Unlock()
+	for _, task := range tasks {
 		for _, d := range []string{"home", "tmp", "act", "work"} {
 			w.tree(t, d, filepath.Join(task.Folder, d), func(string) []kind { return nil })
 		}

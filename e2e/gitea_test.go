@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -112,11 +113,13 @@ func TestGitea(t *testing.T) {
 			g.api(t, http.MethodPost, "./issues/1/comments", map[string]string{"body": text}, nil, http.StatusCreated)
 		})
 	}
-	first := s.green(t, say("Hello @claude, what is this?"))
+	asked := say("Hello @claude, what is this?")
+	first := s.green(t, asked)
 	s.provider.expect(t, "the first comment", refreshes(1))
 	if refs := s.refs(t); !slices.Equal(refs, []string{"refs/evergrant/default evergrant"}) {
 		t.Fatalf("the forge has the refs %q", refs)
 	}
+	s.associated(t, asked)
 	if again := s.green(t, say("@claude again")); again != first {
 		t.Error("a comment soon after got another token")
 	}
@@ -140,12 +143,25 @@ func TestGitea(t *testing.T) {
 	s.fallBack(t)
 
 	s.watched.sawGit(t)
+	runs := len(g.runs(t))
 	found := s.clean(t)
 	if t.Failed() {
 		return
 	}
 	part("%-19s Gitea 1.26.0 runs the whole loop: comments, by hand, one group, two runners: %d runs, %d jobs, %d token requests; the record in a ref by the job's own token; no secret in %d texts, %.0f MiB (%.0f s, %.0f of them to begin)",
-		"gitea", len(g.runs(t)), len(s.tasks), s.requests(), found.texts, float64(found.bytes)/(1<<20), time.Since(started).Seconds(), up.Seconds())
+		"gitea", runs, len(s.tasks), s.requests(), found.texts, float64(found.bytes)/(1<<20), time.Since(started).Seconds(), up.Seconds())
+}
+
+// associated holds docs/github.md to what it says of Gitea: a comment's event does
+// not tell what its author is to the repository, which the comment template asks.
+func (s *giteaStage) associated(t *testing.T, run giteaRun) {
+	t.Helper()
+	task, _ := s.task(run)
+	event, err := os.ReadFile(filepath.Join(task.Folder+".private", "event.json"))
+	must(t, err)
+	if !strings.Contains(string(event), `"login":"`+writer+`"`) || strings.Contains(string(event), "author_association") {
+		t.Errorf("the event is not as the documentation has it: %.2000s", event)
+	}
 }
 
 // publish puts the token into a secret of the forge, from which another workflow
@@ -162,6 +178,13 @@ func (s *giteaStage) publish(t *testing.T) {
 		}
 		s.provider.expect(t, "a reader", counts{})
 		last = token
+	}
+	// The bounds that the sink and its double know are the forge's.
+	for value, status := range map[string]int{strings.Repeat("x", 65_536): http.StatusCreated, strings.Repeat("x", 65_537): http.StatusBadRequest} {
+		s.forge.api(t, http.MethodPut, fmt.Sprint("./actions/secrets/BOUND_", len(value)), map[string]string{"data": value}, nil, status)
+	}
+	for _, name := range []string{"GITEA_X", "GITHUB_X", "CI", "1X"} {
+		s.forge.api(t, http.MethodPut, "./actions/secrets/"+name, map[string]string{"data": "x"}, nil, http.StatusBadRequest)
 	}
 	// The job's own token may not write secrets, which is found out before anything is spent.
 	s.after(t, 5)

@@ -197,7 +197,7 @@ func TestShimBuild(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "go"), []byte(fakeGo), 0o755))
 	must(t, os.WriteFile(filepath.Join(c.dir, "go.mod"), []byte("module evergrant\n"), 0o600))
 	c.env["PATH"] = dir + ":/usr/bin:/bin"
-	for _, name := range []string{"INPUT_KEY", "INPUT_REFRESH-TOKEN", "GITHUB_TOKEN", "EVERGRANT_KEY", "GONOSUMDB", "GITHUB_OUTPUT", "GOENV"} {
+	for _, name := range []string{"INPUT_KEY", "INPUT_REFRESH-TOKEN", "GITHUB_TOKEN", "EVERGRANT_KEY", "GONOSUMDB", "GITHUB_OUTPUT", "GOENV", "GOPATH", "GOCACHE", "GOMODCACHE"} {
 		c.env[name] = "canary-" + name
 	}
 	c.env["GOFLAGS"], c.env["GOPROXY"], c.env["GOTOOLCHAIN"] = "-toolexec=canary-exec", "off", "auto"
@@ -210,10 +210,18 @@ func TestShimBuild(t *testing.T) {
 	if strings.Contains(string(given), "canary") {
 		t.Errorf("go is given what the job has set:\n%s", given)
 	}
-	for _, line := range []string{"CGO_ENABLED=0", "GOTOOLCHAIN=local", "GOENV=off", "GOWORK=off", "GOPROXY=off"} {
+	for _, line := range []string{"CGO_ENABLED=0", "GOTOOLCHAIN=local", "GOENV=off", "GOWORK=off", "GOPROXY=off", "GOFLAGS=-mod=readonly -modcacherw"} {
 		if !strings.Contains("\n"+string(given), "\n"+line+"\n") {
 			t.Errorf("go is not given %s:\n%s", line, given)
 		}
+	}
+	for _, name := range []string{"GOPATH", "GOCACHE", "GOMODCACHE"} {
+		if !strings.Contains("\n"+string(given), "\n"+name+"="+c.temp+"/evergrant-go-") {
+			t.Errorf("go is not given a %s of its own:\n%s", name, given)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(c.temp, "evergrant-go-*")); err != nil || len(left) > 0 {
+		t.Errorf("left on the disk: %v (%v)", left, err)
 	}
 	args, err := os.ReadFile(filepath.Join(c.env["HOME"], "go.args"))
 	must(t, err)
@@ -238,22 +246,57 @@ func TestShimBuild(t *testing.T) {
 	c.env["PATH"] = ":.:bin:/usr/bin:/bin"
 	c.fails(t, "main", "and go is not in PATH to build it")
 	c.env["PATH"] = dir
+	for _, name := range []string{"GITHUB_WORKSPACE", "RUNNER_TEMP"} {
+		was, set := c.env[name]
+		c.env[name] = dir
+		c.fails(t, "main", "go would be run from "+filepath.Join(dir, "go")+", which lies below "+name+", where every earlier step can write; it is not run")
+		link := filepath.Join(t.TempDir(), "go")
+		must(t, os.Symlink(filepath.Join(dir, "go"), link))
+		c.env["PATH"] = filepath.Dir(link)
+		c.fails(t, "main", "which lies below "+name)
+		if c.env["PATH"] = dir; set {
+			c.env[name] = was
+		} else {
+			delete(c.env, name)
+		}
+	}
 	c.fails(t, "main", "go could not build the program: go: go.mod requires go >= 1.26", "What to do: put actions/setup-go")
 
+	part("%-19s by go without the job's variables and caches; a go of the working folder, the checkout or the job's temporary folder is not taken", "shim, build")
+}
+
+// TestShimBuildTrustsNoCache builds the program from the sources of this tree,
+// after an earlier step has put a module of its own into the job's cache.
+func TestShimBuildTrustsNoCache(t *testing.T) {
+	node, err := exec.LookPath("node")
+	must(t, err)
 	real := newCheckout(t, node)
 	real.dir, err = filepath.Abs("..")
 	must(t, err)
 	if exists(filepath.Join(real.dir, "action", "bin")) {
 		t.Fatal("this tree ships a program, so nothing is built")
 	}
-	for _, name := range []string{"HOME", "GOPATH", "GOCACHE", "GOMODCACHE", "GOPROXY"} {
-		if v := os.Getenv(name); v != "" {
-			real.env[name] = v
-		}
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/spf13/cobra").Output()
+	must(t, err)
+	module := strings.TrimSpace(string(out))
+	cache := filepath.Dir(filepath.Dir(filepath.Dir(module)))
+	planted := filepath.Join(t.TempDir(), "planted")
+	trap := filepath.Join(planted, "github.com", "spf13", filepath.Base(module))
+	must(t, os.MkdirAll(trap, 0o700))
+	must(t, os.WriteFile(filepath.Join(trap, "cobra.go"), []byte("package cobra\n\nvar _ = planted\n"), 0o600))
+	must(t, os.Symlink(filepath.Join(cache, "cache"), filepath.Join(planted, "cache")))
+	real.env["GOMODCACHE"] = planted
+	// go believes what lies there, as the step itself must not.
+	believed := exec.Command("go", "build", "-mod=readonly", "-o", os.DevNull, "./cmd/evergrant")
+	believed.Dir, believed.Env = real.dir, append(os.Environ(), "GOMODCACHE="+planted, "GOFLAGS=-modcacherw -buildvcs=false")
+	if said, err := believed.CombinedOutput(); err == nil || !strings.Contains(string(said), "undefined: planted") {
+		t.Fatalf("the trap is none: %v\n%s", err, said)
 	}
-	log = real.step(t, 2, "main")
+	// The same modules, without a network.
+	real.env["GOPROXY"] = "file://" + filepath.ToSlash(filepath.Join(cache, "cache", "download"))
+	log := real.step(t, 2, "main")
 	if !strings.Contains(log, "::error title=evergrant%3A usage%2C code 2::this run has no secrets: input key is empty") {
 		t.Errorf("the program that was built says\n%s", log)
 	}
-	part("%-19s from this tree's sources, by go without the job's variables; a go of the working folder is not taken", "shim, build")
+	part("%-19s from this tree's sources and what go.sum names; a module that was planted in the job's cache is not taken", "shim, build")
 }

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"evergrant/e2e/forge"
 	"evergrant/internal/simulator"
 )
 
@@ -212,7 +213,7 @@ func (s *strict) cancel(t *testing.T, c *checkout) {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		close(answer)
 	})
-	if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), "interrupt: stopping; a token in flight is saved first") ||
+	if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), "interrupt: stopping; what is in flight is saved first") ||
 		!strings.Contains(out.String(), "refreshed, generation 3") {
 		t.Fatalf("a cancelled step ends with %v\n%s", err, out.String())
 	}
@@ -269,11 +270,11 @@ func TestShimEnvironment(t *testing.T) {
 			c.ship(t, c.tells())
 			planted := []string{"GITHUB_TOKEN", "GITHUB_PAT", "GH_TOKEN", "ANTHROPIC_API_KEY", "EVERGRANT_KEY", "EVERGRANT_STORE", "EVERGRANT_CONFIG", "EVERGRANT_ACTION_NAMES",
 				"CLAUDE_REFRESH_TOKEN", "ACTIONS_RUNTIME_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "INPUT_OTHER", "INPUT_TIMEOUT", "INPUT_CONFIG", "LD_LIBRARY_PATH",
-				"GIT_SSH_COMMAND", "GIT_CONFIG_PARAMETERS", "GODEBUG", "XDG_CONFIG_HOME", "NODE_EXTRA", "GOPROXY"}
+				"GIT_SSH_COMMAND", "GIT_CONFIG_PARAMETERS", "GODEBUG", "XDG_CONFIG_HOME", "NODE_EXTRA", "GOPROXY", "GOPATH", "GOMODCACHE", "GOCACHE", "GIT_SSL_CAPATH"}
 			for _, name := range planted {
 				c.env[name] = "canary-" + name
 			}
-			handed := map[string]string{"INPUT_KEY": "the key", "INPUT_REFRESH-TOKEN": "the token", "INPUT_MIN-TTL": "5m", "STATE_rescued": "w", "HTTPS_PROXY": "http://127.0.0.1:9",
+			handed := map[string]string{"INPUT_KEY": "the key", "INPUT_GIT-TOKEN": "me:token", "GITHUB_WORKSPACE": "/w", "INPUT_REFRESH-TOKEN": "the token", "INPUT_MIN-TTL": "5m", "STATE_rescued": "w", "HTTPS_PROXY": "http://127.0.0.1:9",
 				"no_proxy": "x", "SSL_CERT_FILE": "/ca", "GIT_SSL_CAINFO": "/ca2", "RUNNER_DEBUG": "1", "NO_COLOR": "1", "GITHUB_EVENT_PATH": "/e"}
 			for name, value := range handed {
 				c.env[name] = value
@@ -295,6 +296,9 @@ func TestShimEnvironment(t *testing.T) {
 					t.Errorf("the name of %s is not told", name)
 				}
 			}
+			if !strings.Contains(log, "\nPATH=/usr/bin:/bin:"+c.env["PATH"]+"\n") {
+				t.Error("the system's folders do not come first in the program's PATH")
+			}
 			c.env["GITHUB_OUTPUT"] = ""
 			if c.ship(t, []byte("#!/bin/sh\nexit 9\n")); c.exit(t) != 9 {
 				t.Error("the exit code is not handed on")
@@ -315,6 +319,42 @@ func (c *checkout) exit(t *testing.T) int {
 	cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
 	_ = cmd.Run() // what it ends with is what is asked
 	return cmd.ProcessState.ExitCode()
+}
+
+// TestShimGit keeps a record on another forge than the job's: the token of that one
+// goes there, the job's own does not, and no git that an earlier step has put
+// before the system's is run.
+func TestShimGit(t *testing.T) {
+	node, err := exec.LookPath("node")
+	must(t, err)
+	server := newStrict(t)
+	first, err := server.provider.IssueFamily(simulator.DefaultClient)
+	must(t, err)
+	root := t.TempDir()
+	forge.Bare(t, filepath.Join(root, "acme", "logins.git"))
+	other := forge.New(t, root, "canary-other-forge")
+	b := newBox(t)
+	b.onGit(t) // for its key
+	c := newCheckout(t, node)
+	c.ship(t, realProgram(t))
+	traps := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(traps, "git"), []byte("#!/bin/sh\nenv >\"$0.ran\"\nexit 1\n"), 0o755))
+	c.env["PATH"] = traps + ":" + c.env["PATH"]
+	for name, value := range map[string]string{"KEY": b.get("EVERGRANT_KEY"), "STORE": "git:" + other.URL + "/acme/logins.git", "REFRESH-TOKEN": first.Refresh.Reveal(),
+		"TOKEN-URL": server.between.url + "/token", "CLIENT-ID": simulator.DefaultClient, "GITHUB-TOKEN": "canary-job-token"} {
+		c.env["INPUT_"+name] = value
+	}
+	if log := c.step(t, 6, "main"); !strings.Contains(log, "a store on another forge takes input git-token") {
+		t.Errorf("without the other forge's token the step says\n%s", log)
+	}
+	c.env["INPUT_GIT-TOKEN"] = "canary-other-forge"
+	if log := c.step(t, 0, "main"); !strings.Contains(log, "refreshed, generation 2") {
+		t.Errorf("with it the step says\n%s", log)
+	}
+	if exists(filepath.Join(traps, "git.ran")) {
+		t.Error("a git was run that is not the system's")
+	}
+	part("%-19s on another forge by that one's token; a git before the system's in PATH is not run", "shim, git")
 }
 
 // TestShimPost: the post step runs what the main step ran, or nothing.

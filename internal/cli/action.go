@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -43,7 +44,9 @@ func (a *app) actionCommand() *cobra.Command {
 type actionStep struct {
 	ghaction.Step
 	app     *app
-	writers []string // of the records whose rescue block is in this step's log
+	raw     environment // the runner's, of which the program sees little
+	warned  bool        // of a proxy that can read the tokens
+	writers []string    // of the records whose rescue block is in this step's log
 }
 
 // sets reports whether the job has set a variable that does not get here.
@@ -84,8 +87,8 @@ func (a *app) beginStep() (*actionStep, error) {
 	if err != nil {
 		return nil, usagef("%v", err)
 	}
+	a.step = &actionStep{Step: step, app: a, raw: a.env}
 	a.env = step.Lookup
-	a.step = &actionStep{Step: step, app: a}
 	return a.step, nil
 }
 
@@ -133,12 +136,18 @@ func (a *app) actionRefresh(ctx context.Context) (*refreshReport, error) {
 		return nil, err
 	}
 	if key, refreshToken := step.HasSecrets(); !key && !(o.store.url == "none:" && refreshToken) {
-		return nil, noSecrets(o.store.url == "none:")
+		return nil, noSecrets(o.store.url == "none:", step.HasOtherSecrets())
 	}
 	if err := workflow.CheckFile("GITHUB_OUTPUT", a.env.get("GITHUB_OUTPUT")); err != nil {
 		return nil, usagef("%v", err)
 	}
+	if err := step.checkJob(o.store.url); err != nil {
+		return nil, err
+	}
 	r, err := a.fetch(ctx, args, o)
+	if unsaved := (*unsavedError)(nil); errors.As(err, &unsaved) && unsaved.kept.block {
+		unsaved.kept.path = "" // the runner empties its folder
+	}
 	if r == nil {
 		return nil, err
 	}
@@ -160,10 +169,14 @@ func (a *app) actionRefresh(ctx context.Context) (*refreshReport, error) {
 
 // noSecrets is for a run that GitHub gives no secrets: an expression that names
 // one is then an empty text, and so is a name that does not exist.
-func noSecrets(keepsNothing bool) error {
-	empty := "key"
+func noSecrets(keepsNothing, hasOthers bool) error {
+	empty, secret := "key", "EVERGRANT_KEY"
 	if keepsNothing {
-		empty = "refresh-token"
+		empty, secret = "refresh-token", "NAME"
+	}
+	if hasOthers {
+		return usagef("input %s is empty", empty).
+			hint("give " + empty + ": ${{ secrets." + secret + " }} under with:, because env: is not read here; and look whether there is a secret of that name")
 	}
 	return usagef("this run has no secrets: input %s is empty", empty).
 		hint("nothing, if this is a run of a fork or of Dependabot: those get none; else set the secret, or mend its name in the workflow")
@@ -190,7 +203,7 @@ func (a *app) failStep(env environment, r *refreshReport, err error) error {
 	v := verdictOf(err)
 	line := v.Error
 	if hint := v.Hint; hint != nil {
-		line += ". What to do: " + strings.ReplaceAll(*hint, "; elsewhere, put a refresh token into a variable and name it: --from-env VAR", "")
+		line += ". What to do: " + *hint
 	}
 	title := fmt.Sprintf("evergrant: %s, code %d", strings.ReplaceAll(v.Class, "_", " "), v.Code)
 	a.console.annotatef(workflow.Error, title, "%s", line)

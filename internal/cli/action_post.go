@@ -112,6 +112,7 @@ func (a *app) offerRecord(ctx context.Context, p place, c grant.Credential) erro
 	}
 	k, cause := kept{block: true}, err
 	if a.step.announced(c) {
+		k.earlier = true
 		a.console.notef("%s: the rescue block of generation %d is in the log of the step itself", c.Grant, c.Generation)
 	} else if k, err = a.lastResort(p, c); err != nil {
 		a.console.warnf("grant %s: %v", c.Grant, err)
@@ -126,6 +127,9 @@ func (a *app) insist(ctx context.Context, p place, c grant.Credential) (engine.R
 	t := a.timing(p)
 	begun, pause := a.now(), t.RetryMin
 	for {
+		if err := a.step.checkJob(p.location.Place()); err != nil {
+			return 0, err
+		}
 		s, err := a.connect(c.Grant, p, target{name: c.Provider, bind: c.Bind}, true)
 		if err != nil {
 			return 0, err // there is no git, or no such folder can be made
@@ -148,7 +152,7 @@ func (a *app) insist(ctx context.Context, p place, c grant.Credential) (engine.R
 
 // definite reports an error that trying again does not mend.
 func definite(err error) bool {
-	for _, is := range []error{grant.ErrUnreadable, grant.ErrTooLarge, engine.ErrBound, engine.ErrRolledBack} {
+	for _, is := range []error{grant.ErrUnreadable, grant.ErrDenied, grant.ErrNotWritten, grant.ErrTooLarge, engine.ErrBound, engine.ErrRolledBack} {
 		if errors.Is(err, is) {
 			return true
 		}

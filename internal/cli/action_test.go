@@ -1,7 +1,10 @@
 package cli_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,7 +15,9 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"evergrant/internal/cli"
+	"evergrant/internal/engine"
 	"evergrant/internal/ghaction"
+	"evergrant/internal/grant"
 )
 
 func fromRoot(t *testing.T, path string) []byte {
@@ -160,6 +165,19 @@ func TestRelease(t *testing.T) {
 		if !regexp.MustCompile(`^(linux|darwin|windows)-(amd64|arm64)$`).MatchString(target) ||
 			!regexp.MustCompile(`^[\w.-]+$`).MatchString(a.Name) || !regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(a.SHA256) {
 			t.Errorf("%s: %+v is no asset", target, a)
+		}
+	}
+}
+
+// TestDefinite: the post step has little time, and spends it on outages only.
+func TestDefinite(t *testing.T) {
+	t.Parallel()
+	for is, want := range map[error]bool{
+		grant.ErrUnreadable: true, grant.ErrDenied: true, grant.ErrNotWritten: true, grant.ErrTooLarge: true, engine.ErrBound: true, engine.ErrRolledBack: true,
+		grant.ErrConflict: false, grant.ErrNotDurable: false, context.DeadlineExceeded: false, errors.New("connection refused"): false,
+	} {
+		if got := cli.Definite(fmt.Errorf("%w: grant x: %w", engine.ErrStore, is)); got != want {
+			t.Errorf("%v is the last word: %v, want %v", is, got, want)
 		}
 	}
 }

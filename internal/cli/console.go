@@ -30,7 +30,7 @@ func (c *console) Write(p []byte) (int, error) {
 func (c *console) notef(format string, args ...any) {
 	line := oneLine(inWords(fmt.Sprintf(format, args...)))
 	if c.annotate {
-		line = workflow.Inert(line)
+		line = workflow.Inert(ghaction.Words(line))
 	}
 	if !c.quiet {
 		fmt.Fprintf(c, "evergrant: %s\n", line)
@@ -59,7 +59,7 @@ type prefixed struct{ c *console }
 func (p prefixed) Write(b []byte) (int, error) {
 	line := "evergrant: " + string(b)
 	if p.c.annotate {
-		line = workflow.Inert(line)
+		line = workflow.Inert(ghaction.Words(line))
 	}
 	if _, err := p.c.Write([]byte(line)); err != nil {
 		return 0, err

@@ -136,7 +136,7 @@ func whereBound(ctx context.Context, st grant.Store, p place, id grant.ID, start
 		return "", false
 	case err == nil:
 		return c.Bind.TokenURL, false
-	case errors.Is(err, grant.ErrUnreadable):
+	case errors.Is(err, grant.ErrUnreadable), errors.Is(err, grant.ErrDenied):
 		return "", true // the engine says why
 	case !errors.Is(err, grant.ErrNotFound):
 		return "", false

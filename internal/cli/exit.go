@@ -99,6 +99,8 @@ func (e *unsavedError) hint() string {
 	switch {
 	case e.kept.block && e.kept.path != "":
 		return "keep the rescue block above; mend the store, then: evergrant rescue <LOG, with the same --store and key; or run evergrant refresh for this grant on this machine, which has a copy"
+	case e.kept.block && e.kept.earlier:
+		return "keep the rescue block in the log of the step that refreshed; mend the store, then: evergrant rescue <LOG, with the same --store and key"
 	case e.kept.block:
 		return "keep the rescue block above; mend the store, then: evergrant rescue <LOG, with the same --store and key"
 	case e.kept.path != "":
@@ -134,6 +136,7 @@ func outcomes() []outcome {
 		{engine.ErrRolledBack, exitStore, "restore the newest copy of the store, or, if there is none: evergrant repair GRANT --accept-rollback"},
 		{record.ErrPlain, exitStore, "if it is from before there was a key, seal the store once: evergrant key rotate --new-key-env VAR with the key in VAR; if it was sealed before, somebody without the key has replaced it"},
 		{grant.ErrUnreadable, exitStore, ""},
+		{grant.ErrDenied, exitStore, ""},
 		{grant.ErrTooLarge, exitStore, ""},
 		{grant.ErrNotFound, exitStore, ""},
 		{engine.ErrStore, exitStore, ""},

@@ -41,6 +41,7 @@ func TestExitCodes(t *testing.T) {
 		{"would revoke", &engine.WaitError{Err: engine.ErrWouldRevoke}, 5, "--no-revoke-running"},
 		{"store", fmt.Errorf("%w: %w", engine.ErrStore, cause), 6, ""},
 		{"store, unreadable", fmt.Errorf("%w: %w", engine.ErrStore, grant.ErrUnreadable), 6, ""},
+		{"store, denied", fmt.Errorf("a list: %w", grant.ErrDenied), 6, ""},
 		{"rolled back", engine.ErrRolledBack, 6, "--accept-rollback"},
 		{"ahead", engine.ErrAhead, 6, "--min-generation"},
 		{"plain", fmt.Errorf("%w: %w", grant.ErrUnreadable, record.ErrPlain), 6, "key rotate"},

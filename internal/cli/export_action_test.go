@@ -15,3 +15,6 @@ func RefreshFlags() []string {
 
 // Version is what the program calls itself.
 const Version = version
+
+// Definite reports whether the post step takes an error for the last word.
+var Definite = definite

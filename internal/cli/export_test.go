@@ -34,7 +34,7 @@ func Undelivered(err error) error { return &deliveryError{[]error{err}} }
 
 // Unsaved makes the error of a record that the store did not take.
 func Unsaved(err error, block bool, path string) error {
-	return &unsavedError{err, kept{block, path}}
+	return &unsavedError{err, kept{block: block, path: path}}
 }
 
 // StateFolder is environment.stateFolder.

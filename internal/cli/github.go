@@ -81,7 +81,7 @@ func (a *app) giteaAccess(o *storeOptions) func() (giteasecret.Access, error) {
 		name := or(o.giteaTokenEnv, "EVERGRANT_GITEA_TOKEN")
 		if o.giteaTokenEnv == "" && a.env.get(name) == "" {
 			return giteasecret.Access{}, usagef("a secret of Gitea is written with a token that may do so, and there is none in EVERGRANT_GITEA_TOKEN").
-				hint("somebody who administers the repository makes one under Settings, Applications, with the scope write:repository; keep it as a secret and put it into the variable EVERGRANT_GITEA_TOKEN", "a job's own token can never write secrets")
+				hint("an owner of the repository makes one under Settings, Applications, with the scope write:repository; keep it as a secret and put it into the variable EVERGRANT_GITEA_TOKEN", "a job's own token can never write secrets")
 		}
 		s, err := a.env.secretVariable("--gitea-token-env", name)
 		if err != nil {

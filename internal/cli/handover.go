@@ -118,7 +118,7 @@ func (a *app) helpGit(ctx context.Context, args []string, o handoverOptions) err
 	switch {
 	case what == "store" || what == "erase" && q.Password.IsZero():
 		return nil // tokens are kept where the grant is
-	case !slices.Contains(o.hosts, q.Host) || q.Protocol != "https" && q.Protocol != "http":
+	case !o.serves(q.Host) || q.Protocol != "https" && q.Protocol != "http":
 		return nil // nothing to offer: git asks the next helper
 	case q.Protocol == "http" && !loopback(q.Host):
 		return usagef("git asks for a token for an address without TLS, which would show it to the network").hint("use the https address of the remote")
@@ -143,7 +143,7 @@ func (a *app) helpDocker(ctx context.Context, args []string, o handoverOptions) 
 	if err != nil {
 		return usagef("docker-credential: %v", err)
 	}
-	if !slices.Contains(o.hosts, registryHost(server)) {
+	if !o.serves(registryHost(server)) {
 		_, err := fmt.Fprintln(a.stdout, "credentials not found in native keychain") // docker knows this text
 		return errors.Join(&commandError{exitOther}, err)
 	}
@@ -152,13 +152,19 @@ func (a *app) helpDocker(ctx context.Context, args []string, o handoverOptions) 
 	})
 }
 
+// serves reports a host that was named. Names of hosts know no case (RFC 9110,
+// section 4.2.3).
+func (o *handoverOptions) serves(host string) bool {
+	return slices.ContainsFunc(o.hosts, func(h string) bool { return strings.EqualFold(h, host) })
+}
+
 // loopback reports an address of this machine, with or without a port.
 func loopback(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
 	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // registryHost is the host of a registry, which docker writes with and without a

@@ -137,6 +137,8 @@ func (w *workflowDraft) remaining(text string) string {
 		if w.preset.Name == claude {
 			command(`CLAUDE_CONFIG_DIR="$HOME/claude-ci" claude    # then /login, and leave`)
 			command(`jq -r .claudeAiOauth.refreshToken "$HOME/claude-ci/.credentials.json" | tr -d '\n' | gh secret set %s%s`, refresh, where)
+			command(`# on macOS, in place of jq -r … FILE: security find-generic-password -w -s 'Claude Code-credentials-…' | jq -r .claudeAiOauth.refreshToken`)
+			command(`rm -r "$HOME/claude-ci"    # so that nobody uses this login a second time`)
 		} else {
 			command("gh secret set %s%s < refresh-token    # a file with the token and nothing else; remove it then", refresh, where)
 		}

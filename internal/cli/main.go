@@ -177,7 +177,7 @@ func (a *app) signals(parent context.Context) (context.Context, func()) {
 			case give != nil:
 				(*give)(s)
 			case ctx.Err() == nil:
-				a.console.notef("%v: stopping; a token in flight is saved first", s)
+				a.console.notef("%v: stopping; what is in flight is saved first", s)
 				cancel(errInterrupted)
 			default:
 				a.console.notef("%v: still saving; this ends by itself", s)
@@ -202,6 +202,12 @@ func flagError(cmd *cobra.Command, err error) error {
 			value = "\"" + v + "\""
 		}
 		kind := bad.GetFlag().Value.Type()
+		switch kind { // Go's names for them say nothing to people
+		case "uint64":
+			kind = "number from 0 on"
+		case "int", "int64":
+			kind = "whole number"
+		}
 		return usagef("--%s: %s is not a %s", bad.GetFlag().Name, oneLine(value), kind).hint(hint)
 	}
 	if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {

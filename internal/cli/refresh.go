@@ -209,6 +209,9 @@ func (a *app) explain(p plan, err error) error {
 			named = fmt.Sprintf("--after %d", p.request.After)
 		}
 		return fmt.Errorf("%w (by %s)", err, named)
+	case p.request.NoCreate && errors.Is(err, grant.ErrNotFound):
+		return &codedError{code: exitStore, err: err, hint: "look whether the grant's name and the store are those of the run that made the record, and whether somebody deleted it; " +
+			"only if the grant is to start anew: sign in again, put the new refresh token where the first one was, and run once without --no-create"}
 	case !errors.Is(err, engine.ErrNoToken):
 		return err
 	case a.env.ci():

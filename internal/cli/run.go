@@ -65,7 +65,7 @@ func (a *app) runCommand() *cobra.Command {
 func (a *app) run(ctx context.Context, args, command []string, o runOptions) error {
 	program, err := exec.LookPath(command[0])
 	if err != nil {
-		return usagef("the command cannot be run: %v", errors.Unwrap(err)).hint("what stands behind -- is the command and its arguments, for no shell")
+		return usagef("the command cannot be run: %s: %v", oneLine(shownPath(command[0])), errors.Unwrap(err)).hint("what stands behind -- is the command and its arguments, for no shell")
 	}
 	// The command may go elsewhere, and what it is told must be true there.
 	for _, path := range []*string{&o.tokenFile, &o.tokenSocket} {

@@ -24,8 +24,9 @@ type session struct {
 
 // kept is where a record is that the store did not take.
 type kept struct {
-	block bool   // on standard error, as a rescue block
-	path  string // on this machine's disk; "": it is not
+	block   bool   // on standard error, as a rescue block
+	earlier bool   // on that of an earlier step of the job
+	path    string // on this machine's disk; "": it is not
 }
 
 // connect opens the place and builds the engine for one grant. t may be a

@@ -216,16 +216,24 @@ func (a *attempt) doubted(re *grant.RefreshError) grant.Credential {
 }
 
 // release ends our lease, for at most Settle, whatever the caller's context
-// says. A lease that cannot be released runs out by itself.
+// says. A lease that cannot be released runs out by itself. Of an unreadable
+// reply that is too large for the store, it keeps what fits.
 func (a *attempt) release(ctx context.Context, next grant.Credential) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.t.Settle)
 	defer cancel()
 	pause := backoff{next: a.t.RetryMin, most: a.t.RetryMax}
-	for {
+	var why error
+	for room := grant.MaxRaw; ; {
 		ver, err := a.cfg.Store.Swap(ctx, a.id, a.ver, next)
 		if err == nil {
 			a.watch(ver)
 			return
+		}
+		if errors.Is(err, grant.ErrTooLarge) && !next.Raw.IsZero() {
+			room /= 2
+			next.Raw, next.Writer = next.Raw.Excerpt(room, "refresh_token"), a.cfg.NewID()
+			a.warn("the unreadable reply is too large for the store, which keeps a part of it")
+			continue
 		}
 		if errors.Is(err, grant.ErrConflict) {
 			cred, ver, lerr := a.cfg.Store.Load(ctx, a.id)
@@ -237,8 +245,9 @@ func (a *attempt) release(ctx context.Context, next grant.Credential) {
 				return // released already, or somebody else's
 			}
 		}
+		why = telling(why, err)
 		if sleep(ctx, pause.pause(a.cfg.Jitter())) != nil {
-			a.warn("the lease could not be released and runs out by itself: " + err.Error())
+			a.warn("the lease could not be released and runs out by itself: " + why.Error())
 			return
 		}
 	}

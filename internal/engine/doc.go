@@ -54,7 +54,8 @@
 // # Refreshing
 //
 //  1. Load. Absent, unreadable and unavailable are three outcomes; only absent
-//     may create. What this machine's spill holds is offered to the store after
+//     may create. A store that is away is waited for, one that refuses is not,
+//     unless a token is out. What this machine's spill holds is offered to the store after
 //     each successful Load, before deciding.
 //  2. Connect to the provider. Then decide again: a grace may have ended.
 //  3. Take the lease by a Swap that counts the send. If that Swap is not
@@ -66,8 +67,9 @@
 //     record as it was; InDoubt releases the lease and leaves the doubt;
 //     Rejected is believed after another Load, and writes NeedsConsent.
 //  6. Save first: spill, then Swap, by the conflict rule ([Resolve]) to the end
-//     of the lease. Cancellation no longer counts. In the last third, or as
-//     soon as one Swap failed after a cancellation, the rescue block is printed.
+//     of the lease. Cancellation no longer counts. In the last third, as soon
+//     as one Swap failed after a cancellation, or when the store has said three
+//     times that it wrote nothing, the rescue block is printed.
 //  7. Then the caller gets the token.
 //
 // A Swap of unknown outcome is settled by repeating it; on conflict, the

@@ -47,7 +47,8 @@ func (c *call) look(ctx context.Context) (snapshot, error) {
 }
 
 // load asks the store until it answers. A store on this host that fails will
-// not mend by itself, so it is asked once.
+// not mend by itself, and a refusal nowhere, so these are asked once. But once a
+// token is out, its fate is worth every try.
 func (c *call) load(ctx context.Context) (snapshot, error) {
 	for {
 		at := c.now()
@@ -63,6 +64,8 @@ func (c *call) load(ctx context.Context) (snapshot, error) {
 			return snapshot{}, ctx.Err()
 		case errors.Is(err, grant.ErrUnreadable):
 			return snapshot{}, err
+		case errors.Is(err, grant.ErrDenied) && c.inDoubt == nil:
+			return snapshot{}, storeError(err)
 		}
 		c.since = time.Time{} // the store did not answer: watching starts anew
 		d := c.poll.pause(c.cfg.Jitter())
@@ -227,7 +230,7 @@ func (c *call) offer(ctx context.Context, s snapshot, k grant.Credential) (Resol
 	}
 	c.setMark(ctx, next)
 	c.watch(ver)
-	c.cfg.Logger.Info("an unsaved record was put back", "grant", c.id, "generation", next.Generation)
+	c.cfg.Logger.Info("an unsaved record was put back:", "grant", c.id, "generation", next.Generation)
 	return res, snapshot{cred: next, ver: ver, at: c.now()}, nil
 }
 
@@ -243,6 +246,7 @@ func (c *call) dropSpill(ctx context.Context, k grant.Credential) {
 func (c *call) swap(ctx context.Context, old grant.Version, next grant.Credential, budget time.Duration) (grant.Version, error) {
 	start, unknown, durable := c.now(), false, true
 	pause := backoff{next: c.t.RetryMin, most: c.t.RetryMax}
+	var why error
 	for {
 		ver, err := c.swapWithin(ctx, old, next, budget-c.elapsed(start))
 		switch {
@@ -270,9 +274,10 @@ func (c *call) swap(ctx context.Context, old grant.Version, next grant.Credentia
 			unknown = true
 			durable = durable && !errors.Is(err, grant.ErrNotDurable)
 		}
+		why = telling(why, err)
 		d := pause.pause(c.cfg.Jitter())
 		if c.elapsed(start)+d > budget || sleep(ctx, d) != nil {
-			return "", unsettledError{err}
+			return "", unsettledError{why}
 		}
 	}
 }

@@ -101,12 +101,14 @@ func (c *call) dated(ts grant.TokenSet) grant.AccessToken {
 
 // put swaps k into the store, again and again to the end of the lease (and for
 // Settle at least, if the process was paused), by the conflict rule. It returns
-// the stored record, errAgain when that one is not ours and stays, or unsaved.
+// the stored record, errAgain when that one is not ours and stays, or unsaved,
+// with the last cause that a store gave.
 func (a *attempt) put(ctx context.Context, k grant.Credential, unsaved *UnsavedError) (grant.Credential, error) {
 	pause := backoff{next: a.t.RetryMin, most: a.t.RetryMax}
 	ver, next := a.ver, k
 	budget, begun := max(a.t.Lease-a.elapsed(a.start), a.t.Settle), a.now()
 	rescue, durable := a.rescuer(k, unsaved), true
+	refusals := 0 // tries of which the store said that they wrote nothing
 	for {
 		newVer, err := a.trySwap(ctx, ver, next, budget-a.elapsed(begun))
 		if err == nil {
@@ -131,9 +133,12 @@ func (a *attempt) put(ctx context.Context, k grant.Credential, unsaved *UnsavedE
 		}
 		durable = durable && !errors.Is(err, grant.ErrNotDurable)
 		left := budget - a.elapsed(begun)
-		rescue(ctx, left)
+		if definite(err) && !ranOut(err) {
+			refusals++
+		}
+		rescue(ctx, left, refusals)
+		unsaved.Err = telling(unsaved.Err, err)
 		if left <= 0 {
-			unsaved.Err = err
 			return k, unsaved
 		}
 		a.cfg.Logger.Info("saving failed, trying again", "grant", a.id, "cause", err)
@@ -142,16 +147,21 @@ func (a *attempt) put(ctx context.Context, k grant.Credential, unsaved *UnsavedE
 			d = min(d, third) // never sleep over the rescue
 		}
 		sleepOrSignal(ctx, d)
-		rescue(ctx, left)
+		rescue(ctx, left, refusals)
 	}
 }
 
+// manyRefusals is how often a store that answers has to say no to one save before
+// that is taken for its last word.
+const manyRefusals = 3
+
 // rescuer prints k as the copy of last resort, once: in the last third of the
-// lease, or as soon as a Swap has failed and a signal has come.
-func (a *attempt) rescuer(k grant.Credential, unsaved *UnsavedError) func(context.Context, time.Duration) {
+// lease, or as soon as a Swap has failed and a signal has come, or when the store
+// has refused often enough. Saving is tried on all the same.
+func (a *attempt) rescuer(k grant.Credential, unsaved *UnsavedError) func(context.Context, time.Duration, int) {
 	done := false
-	return func(ctx context.Context, left time.Duration) {
-		if done || !cancelled(ctx) && left > a.t.Lease/3 {
+	return func(ctx context.Context, left time.Duration, refusals int) {
+		if done || !cancelled(ctx) && left > a.t.Lease/3 && refusals < manyRefusals {
 			return
 		}
 		done = true
@@ -161,6 +171,20 @@ func (a *attempt) rescuer(k grant.Credential, unsaved *UnsavedError) func(contex
 		}
 		unsaved.Rescued = true
 	}
+}
+
+// telling is which of two failures says why: a try that only ran out of its time
+// says less than one before it that was answered.
+func telling(before, err error) error {
+	if before != nil && ranOut(err) {
+		return before
+	}
+	return err
+}
+
+// ranOut reports a try that its own time, or a signal, has ended.
+func ranOut(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 // sleepOrSignal pauses in a save, which nothing ends; a signal that comes now

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"evergrant/internal/engine"
 	"evergrant/internal/grant"
@@ -164,6 +166,38 @@ func TestRaw(t *testing.T) {
 		wantErr(t, "row 5", err, grant.ErrInDoubt)
 		w.wantSent("row 5: a kept reply stops every send", "rt7")
 	})
+	for name, tt := range map[string]struct {
+		before, after int // bytes around the place that matters
+		tooLarge      int // Swaps for which the store has no room
+	}{
+		"of one too large for the store, the beginning": {100, 60_000, 2},
+		"of one that matters at its end, that":          {60_000, 100, 2},
+		"of one for which there is hardly room, a bit":  {60_000, 100, 6},
+	} {
+		scenario(t, name, strict, func(t *testing.T, w *world) {
+			w.keep(accessEnded)
+			const member = `"refresh_token":"`
+			raw := w.token(strings.Repeat("é", tt.before/2) + member + strings.Repeat("é", tt.after/2))
+			w.replies = []reply{{err: &grant.RefreshError{Status: 200, Raw: raw, Err: errors.New("half a reply")}}}
+			w.onSwap = func(kind string, n int) fault {
+				if kind == grant.EventUnreadable && n <= tt.tooLarge {
+					return fault{err: grant.ErrTooLarge}
+				}
+				return fault{}
+			}
+			out, err := w.access(engine.Request{Force: true})
+			wantErr(t, "an unreadable reply", err, grant.ErrInDoubt)
+			wantWarning(t, "a part of it", out, "too large for the store")
+			c := w.stored()
+			kept := c.Raw.Reveal()
+			if len(kept) > grant.MaxRaw>>tt.tooLarge || !strings.Contains(kept, member) || !utf8.ValidString(kept) || c.Lease != nil || !c.InDoubt() {
+				t.Errorf("%d bytes are kept, lease %v, doubt %v", len(kept), c.Lease, c.Doubt)
+			}
+			if w.since() > time.Second {
+				t.Errorf("it took %v", w.since())
+			}
+		})
+	}
 	scenario(t, "taken out, the doubt goes on, and a success clears everything", strict, func(t *testing.T, w *world) {
 		w.keep(accessEnded, doubted(1, time.Hour), func(c *grant.Credential) { c.Raw = w.token("raw") })
 		if err := w.engine().TakeRaw(t.Context(), acme, func(s grant.Secret) error {

@@ -3,8 +3,10 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -259,7 +261,9 @@ func TestRescue(t *testing.T) {
 	}{
 		{name: "in the last third", save: lost, from: 60 * sec, to: 60 * sec},
 		{name: "in the last third, and the store hangs", save: fault{hang: true}, from: 60 * sec, to: 70 * sec},
-		{name: "nothing is written for certain, which is no better", save: fault{err: grant.ErrNotWritten}, from: 60 * sec, to: 60 * sec},
+		{name: "three times nothing is written for certain: early", save: fault{err: errDeclined}, from: 850 * time.Millisecond, to: 850 * time.Millisecond},
+		{name: "a store that says no because its try ran out is no refusal", save: fault{err: fmt.Errorf("%w: %w", grant.ErrNotWritten, context.DeadlineExceeded)},
+			from: 60 * sec, to: 60 * sec},
 		{name: "cancelled before: at once", save: lost, cancel: 50 * time.Millisecond, from: 100 * time.Millisecond, to: 100 * time.Millisecond},
 		{name: "cancelled before, and the store hangs", save: fault{hang: true}, cancel: 50 * time.Millisecond, from: 100 * time.Millisecond, to: 2100 * time.Millisecond},
 		{name: "cancelled while the store hangs", save: fault{hang: true}, cancel: 3 * sec, from: 3 * sec, to: 5 * sec},
@@ -319,6 +323,55 @@ func TestRescue(t *testing.T) {
 		w.onSwap, w.spillPut = storeOut("save"), errDisk
 		out, err := w.access(force)
 		w.wantUnsaved("only the block", out, err, false, true)
+	})
+}
+
+// errDeclined is a definite refusal, as a forge's hook gives it.
+var errDeclined = fmt.Errorf("hook declined: %w", grant.ErrNotWritten)
+
+// TestWhyUnsaved holds that the end of a budget is not told for the reason.
+func TestWhyUnsaved(t *testing.T) {
+	t.Parallel()
+	scenario(t, "a save that was refused, and whose last try ran out", strict, func(t *testing.T, w *world) {
+		w.keep()
+		w.onSwap = func(kind string, n int) fault {
+			switch {
+			case kind != "save":
+				return fault{}
+			case n <= 2:
+				return fault{err: errDeclined}
+			}
+			return fault{hang: true}
+		}
+		out, err := w.access(engine.Request{Force: true})
+		w.wantUnsaved("the reason", out, err, true, true)
+		wantErr(t, "the reason", err, errDeclined, grant.ErrNotWritten)
+		if errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "hook declined") {
+			t.Errorf("the reason: %v", err)
+		}
+	})
+	scenario(t, "an outage after the refusal is the later reason", strict, func(t *testing.T, w *world) {
+		w.keep()
+		w.onSwap = func(kind string, n int) fault {
+			return fault{err: map[bool]error{true: errDeclined}[kind == "save" && n == 1], lose: kind == "save"}
+		}
+		_, err := w.access(engine.Request{Force: true})
+		wantErr(t, "the reason", err, errLost)
+	})
+	scenario(t, "a store that hangs from the start", strict, func(t *testing.T, w *world) {
+		w.keep()
+		w.onSwap = func(kind string, _ int) fault { return fault{hang: kind == "save"} }
+		_, err := w.access(engine.Request{Force: true})
+		wantErr(t, "no reason is known but the time", err, context.DeadlineExceeded)
+	})
+	scenario(t, "a lease whose last try ran out", strict, func(t *testing.T, w *world) {
+		w.keep()
+		w.onSwap = func(kind string, n int) fault {
+			return fault{lose: kind == "lease" && n == 1, hang: kind == "lease" && n > 1}
+		}
+		_, err := w.access(engine.Request{Force: true})
+		wantErr(t, "the reason", err, engine.ErrStore, errLost)
+		w.wantSent("no lease, no send")
 	})
 }
 

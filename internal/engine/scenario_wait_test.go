@@ -159,6 +159,65 @@ func TestWaiting(t *testing.T) {
 	}
 }
 
+// TestRefusingStore holds that a store that is away is waited for, and one that
+// refuses is not, unless a token is out.
+func TestRefusingStore(t *testing.T) {
+	t.Parallel()
+	denied := fmt.Errorf("git store: no such repository: %w", grant.ErrDenied)
+	ask := engine.Request{Wait: 10 * time.Minute}
+	scenario(t, "refused at once", strict, func(t *testing.T, w *world) {
+		w.keep(accessEnded)
+		w.onLoad = func(int) error { return denied }
+		_, err := w.access(ask)
+		wantErr(t, "a refusal", err, engine.ErrStore, grant.ErrDenied)
+		if w.since() != 0 || !strings.Contains(err.Error(), "no such repository") {
+			t.Errorf("a refusal is told after %v: %v", w.since(), err)
+		}
+		w.wantIO("a refusal", "mark, load")
+	})
+	scenario(t, "refused while another's lease is waited for", strict, func(t *testing.T, w *world) {
+		w.keep(accessEnded, leased(80*time.Second), doubted(1, 0))
+		w.onLoad = func(n int) error { return map[bool]error{true: denied}[n > 3] }
+		_, err := w.access(ask)
+		wantErr(t, "a refusal", err, engine.ErrStore, grant.ErrDenied)
+		if n := w.count("load"); n != 4 {
+			t.Errorf("%d Loads, want none after the refusal", n)
+		}
+	})
+	scenario(t, "away for a while", strict, func(t *testing.T, w *world) {
+		w.keep(accessEnded)
+		w.onLoad = func(int) error { return map[bool]error{true: errLost}[w.since() < time.Minute] }
+		out, err := w.access(ask)
+		w.wantServed("an outage", out, err, "at8", true)
+	})
+	scenario(t, "refused for a while, with a token out", strict, func(t *testing.T, w *world) {
+		w.keep(accessEnded)
+		w.replies = []reply{{err: &grant.RefreshError{Err: errLost}}}
+		w.onLoad = func(n int) error { return map[bool]error{true: denied}[n > 1 && w.since() < time.Minute] }
+		out, err := w.access(ask)
+		w.wantServed("a token is out", out, err, "at8", true)
+		w.wantSent("a token is out", "rt7", "rt7")
+	})
+	scenario(t, "refused while a save meets another's record", strict, func(t *testing.T, w *world) {
+		w.keep(accessEnded)
+		w.replies = []reply{{during: func() { w.stranger(func(*grant.Credential) {}) }}}
+		w.onLoad = func(n int) error { return map[bool]error{true: denied}[n > 1 && w.since() < time.Minute] }
+		out, err := w.access(ask)
+		w.wantServed("a save goes on", out, err, "at8", true)
+		w.wantSpills("a save goes on", 0)
+	})
+	scenario(t, "refused after a rejection", strict, func(t *testing.T, w *world) {
+		w.keep(accessEnded)
+		w.replies = []reply{{err: &grant.RefreshError{Fate: grant.Rejected, Code: "invalid_grant"}}}
+		w.onLoad = func(n int) error { return map[bool]error{true: denied}[n > 1 && w.since() < 20*time.Second] }
+		_, err := w.access(ask)
+		wantErr(t, "a rejection is recorded all the same", err, grant.ErrNeedsConsent)
+		if s := w.stored().State; s != grant.NeedsConsent {
+			t.Errorf("the record's state is %v", s)
+		}
+	})
+}
+
 // TestAsk holds "the access token meets the ask".
 func TestAsk(t *testing.T) {
 	t.Parallel()

@@ -49,7 +49,7 @@ func inputs() []input {
 		{"wait", text, ""}, {"best-effort", yes, ""}, {"no-revoke-running", yes, ""}, {"no-create", yes, ""},
 		{"min-generation", text, ""}, {"single-writer", yes, ""}, {"allow-public", yes, ""},
 		// As the job's own token it goes to the job's own forge, and nowhere else.
-		{"github-token", secret, "GITHUB_TOKEN"}, {"sink", list, ""}, {"env-name", other, ""},
+		{"github-token", secret, "GITHUB_TOKEN"}, {"git-token", secret, "EVERGRANT_GIT_TOKEN"}, {"sink", list, ""}, {"env-name", other, ""},
 	}
 }
 
@@ -159,6 +159,13 @@ func Read(env func(name string) (string, bool)) (Step, error) {
 
 func (s Step) given(input string) bool { return strings.TrimSpace(value(s.env, input)) != "" }
 
+// HasOtherSecrets reports whether the step was given a secret besides the token
+// that every job has, or the job has a sealing key where the Action does not read
+// it: then it is no run that GitHub gives none.
+func (s Step) HasOtherSecrets() bool {
+	return s.given("key") || s.given("refresh-token") || s.given("client-secret") || s.given("git-token") || s.Sets("EVERGRANT_KEY")
+}
+
 // HasSecrets reports whether the step was given a key, and a refresh token.
 func (s Step) HasSecrets() (key, refreshToken bool) { return s.given("key"), s.given("refresh-token") }
 
@@ -177,7 +184,7 @@ func (s Step) Lookup(name string) (string, bool) {
 			continue
 		}
 		v := value(s.env, in.name)
-		if in.name == "github-token" || in.name == "client-secret" {
+		if in.name == "github-token" || in.name == "git-token" || in.name == "client-secret" {
 			v = strings.Trim(v, "\r\n")
 		}
 		return v, v != ""

@@ -54,6 +54,7 @@ func TestBadInputs(t *testing.T) {
 		{"GRANT", "a\nb", "input grant takes one line, and was given several"},
 		{"ENV-NAME", "A\rB", "input env-name takes one line, and was given several"},
 		{"CLIENT-SECRET", "canary\nx", "input client-secret takes one line, and was given several"},
+		{"GIT-TOKEN", "canary\nx", "input git-token takes one line, and was given several"},
 		{"GITHUB-TOKEN", "canary\nx", "input github-token takes one line, and was given several"},
 		{"STORE", "ghsecret:o/r/N?env=V", "input store: a ghsecret store reads a variable of the job, which the Action does not hear; use a git store, or a step that runs evergrant refresh"},
 		{"SINK", "file:x\nstdout:", "input sink: stdout: would write the token into the job's log"},
@@ -69,8 +70,9 @@ func TestBadInputs(t *testing.T) {
 func TestTheJobIsNotHeard(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{
-		"INPUT_KEY": "key-input", "INPUT_REFRESH-TOKEN": "refresh-input", "INPUT_CLIENT-SECRET": "secret-input\n", "INPUT_GITHUB-TOKEN": "git-input\n",
-		"EVERGRANT_KEY": "planted", "EVERGRANT_REFRESH_TOKEN": "planted", "GITHUB_TOKEN": "planted", "EVERGRANT_CLIENT_SECRET": "planted",
+		"INPUT_KEY": "key-input", "INPUT_REFRESH-TOKEN": "refresh-input", "INPUT_CLIENT-SECRET": "secret-input\n", "INPUT_GITHUB-TOKEN": "forge-input\n",
+		"INPUT_GIT-TOKEN": "me:git-input\n",
+		"EVERGRANT_KEY":   "planted", "EVERGRANT_REFRESH_TOKEN": "planted", "GITHUB_TOKEN": "planted", "EVERGRANT_CLIENT_SECRET": "planted",
 		"EVERGRANT_STORE": "planted", "EVERGRANT_TOKEN_URL": "planted", "EVERGRANT_PROVIDER": "planted", "EVERGRANT_CLIENT_ID": "planted",
 		"EVERGRANT_GRANT": "planted", "EVERGRANT_CONFIG": "planted", "EVERGRANT_GIT_TOKEN": "planted", "EVERGRANT_BODY": "planted",
 		"CLAUDE_REFRESH_TOKEN": "planted", "XDG_CONFIG_HOME": "planted", "CI": "false", "CI_JOB_TOKEN": "planted", "CI_SERVER_URL": "planted",
@@ -83,7 +85,7 @@ func TestTheJobIsNotHeard(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"EVERGRANT_KEY": "key-input", "EVERGRANT_REFRESH_TOKEN": "refresh-input", "EVERGRANT_CLIENT_SECRET": "secret-input",
-		"GITHUB_TOKEN": "git-input", "EVERGRANT_GITHUB_TOKEN": "git-input", "CI": "true", "GITHUB_ACTIONS": "true",
+		"GITHUB_TOKEN": "forge-input", "EVERGRANT_GITHUB_TOKEN": "forge-input", "EVERGRANT_GITEA_TOKEN": "forge-input", "EVERGRANT_GIT_TOKEN": "me:git-input", "CI": "true", "GITHUB_ACTIONS": "true",
 		"HOME": "/home/x", "GITHUB_OUTPUT": "/out", "STATE_rescued": "w",
 	} {
 		if got, set := s.Lookup(name); got != want || !set {
@@ -101,6 +103,14 @@ func TestTheJobIsNotHeard(t *testing.T) {
 	if key, refresh := s.HasSecrets(); !key || !refresh {
 		t.Error("the secrets count as missing")
 	}
+	if alone, err := ghaction.Read(lookup(map[string]string{"INPUT_GITHUB-TOKEN": "x", ghaction.Names: "PATH"})); err != nil || alone.HasOtherSecrets() {
+		t.Errorf("the job's own token counts as another secret (%v)", err)
+	}
+	for name, value := range map[string]string{"INPUT_REFRESH-TOKEN": "x", "INPUT_CLIENT-SECRET": "x", "INPUT_GIT-TOKEN": "x", ghaction.Names: "EVERGRANT_KEY"} {
+		if other, err := ghaction.Read(lookup(map[string]string{name: value})); err != nil || !other.HasOtherSecrets() {
+			t.Errorf("with %s=%s the run counts as one without secrets (%v)", name, value, err)
+		}
+	}
 	none, err := ghaction.Read(lookup(map[string]string{"INPUT_KEY": " \n", "EVERGRANT_KEY": "x"}))
 	if key, refresh := none.HasSecrets(); err != nil || key || refresh {
 		t.Errorf("secrets that are empty count as given (%v)", err)
@@ -112,11 +122,11 @@ func TestSecretsAreLines(t *testing.T) {
 	var got []string
 	for _, s := range ghaction.Secrets(lookup(map[string]string{
 		"INPUT_KEY": "# made 2026\n# recipient: age1x\r\ncanary-key\n\n", "INPUT_REFRESH-TOKEN": " canary-refresh\n", "INPUT_CLIENT-SECRET": "#a\nb",
-		"INPUT_GITHUB-TOKEN": "canary-git", "INPUT_PROVIDER": "claude",
+		"INPUT_GITHUB-TOKEN": "canary-git", "INPUT_GIT-TOKEN": "canary-other-git", "INPUT_PROVIDER": "claude",
 	})) {
 		got = append(got, s.Reveal())
 	}
-	want := []string{"canary-refresh", "#a", "b", "canary-key", "canary-git"}
+	want := []string{"canary-refresh", "#a", "b", "canary-key", "canary-git", "canary-other-git"}
 	if !slices.Equal(got, want) {
 		t.Errorf("to be masked: %q, want %q", got, want)
 	}
@@ -133,6 +143,13 @@ func TestWords(t *testing.T) {
 		{"evergrant providers lists them; without a preset give --token-url and --client-id", "evergrant providers lists them; without a preset give input token-url and input client-id"},
 		{"use --no-create-x or --no-create", "use --no-create-x or input no-create"},
 		{"in CI a sealing key is needed: pass it as EVERGRANT_KEY or with --key-env or --key-file", "in CI a sealing key is needed: pass it as input key"},
+		{"it is sealed to another key; give the key that it was sealed to with EVERGRANT_KEY or --key-file", "it is sealed to another key; give the key that it was sealed to as input key"},
+		{"no token: set GITHUB_TOKEN for the step, or name a variable that holds one with --git-token-env", "no token: look whether input github-token is valid; a store on another forge takes input git-token"},
+		{"give --client-secret-env VAR or --client-secret-file PATH", "give input client-secret"},
+		{"EVERGRANT_TOKEN_URL, EVERGRANT_CONFIG, --from-env VAR, --key-file PATH, --git-token-env", "input token-url, EVERGRANT_CONFIG, input refresh-token, input key, input git-token"},
+		{"give key: ${{ secrets.EVERGRANT_KEY }} under with:", "give key: ${{ secrets.EVERGRANT_KEY }} under with:"},
+		{"seal it once: evergrant key rotate --new-key-env VAR with the key in VAR", "seal it once: evergrant key rotate --new-key-env VAR with the key in VAR"},
+		{"--param VAR", "--param VAR"},
 		{"", ""},
 	} {
 		if got := ghaction.Words(tt[0]); got != tt[1] {

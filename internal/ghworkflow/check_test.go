@@ -170,6 +170,30 @@ func TestManyWays(t *testing.T) {
 	}
 }
 
+// TestManyOccasions: long conditions and scripts that aliases multiply, for each
+// type of each event, are judged in seconds.
+func TestManyOccasions(t *testing.T) {
+	t.Parallel()
+	text := strings.Builder{}
+	text.WriteString("on: [issues, discussion, pull_request_target, issue_comment, workflow_run, pull_request_review, watch, fork]\npermissions: {}\n")
+	text.WriteString("x: &if \"" + strings.Repeat("github.event.issue.user.login == 'a' && github.actor != 'b' || ", 320) + "true\"\n")
+	text.WriteString("y: &run \"" + strings.Repeat("collaborators/", 20) + "\"\n")
+	text.WriteString("z: &steps [" + strings.Repeat("{run: *run, env: {K: '${{ secrets.K }}'}}, ", 4) + "]\njobs:\n")
+	const n = 400
+	for i := range n {
+		fmt.Fprintf(&text, "  j%d: {if: *if, steps: *steps}\n", i)
+	}
+	start, open := time.Now(), 0
+	for _, f := range ghworkflow.Check("w.yml", []byte(text.String()), known()) {
+		if f.Rule == "author-gate" {
+			open++
+		}
+	}
+	if took := time.Since(start); open != 3*n || took > 20*time.Second {
+		t.Errorf("%d findings of %d, in %v", open, 3*n, took)
+	}
+}
+
 // TestNamesAreBounded: names of the file cannot forge lines, and values are not
 // repeated.
 func TestNamesAreBounded(t *testing.T) {

@@ -199,14 +199,14 @@ func (e expression) calls(names ...string) bool {
 }
 
 // implies reports whether a condition can only hold where leaf does, for a run
-// of that event: leaf is asked of every part that is no "&&" or "||". What is
+// of that occasion: leaf is asked of every part that is no "&&" or "||". What is
 // not understood implies nothing.
-func (e expression) implies(event string, leaf func(expression) bool) bool {
+func (e expression) implies(o occasion, leaf func(expression) bool) bool {
 	switch e.op {
 	case "&&":
-		return e.args[0].implies(event, leaf) || e.args[1].implies(event, leaf)
+		return e.args[0].implies(o, leaf) || e.args[1].implies(o, leaf)
 	case "||":
-		return e.args[0].implies(event, leaf) && e.args[1].implies(event, leaf)
+		return e.args[0].implies(o, leaf) && e.args[1].implies(o, leaf)
 	case "path":
 		if e.text == "false" {
 			return true
@@ -216,16 +216,30 @@ func (e expression) implies(event string, leaf func(expression) bool) bool {
 		if path.op == "text" {
 			path, text = text, path
 		}
-		if path.op == "path" && path.text == "github.event_name" && text.op == "text" {
-			return strings.EqualFold(text.text, event) == (e.op == "!=")
+		if is, known := o.tells(path); known && text.op == "text" {
+			return strings.EqualFold(text.text, is) == (e.op == "!=")
 		}
 	case "call":
-		if e.text == "contains" && len(e.args) == 2 && e.args[1].op == "path" && e.args[1].text == "github.event_name" {
+		if e.text != "contains" || len(e.args) != 2 {
+			break
+		}
+		if is, known := o.tells(e.args[1]); known {
 			names := e.args[0].strings()
-			return names != nil && e.args[0].op == "call" && !slices.Contains(names, event)
+			return names != nil && e.args[0].op == "call" && !slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, is) })
 		}
 	}
 	return leaf(e)
+}
+
+// tells is what a path holds on that occasion, where that is known.
+func (o occasion) tells(e expression) (is string, known bool) {
+	switch {
+	case e.op == "path" && e.text == "github.event_name":
+		return o.event, true
+	case e.op == "path" && e.text == "github.event.action":
+		return o.action, true
+	}
+	return "", false
 }
 
 // inserted matches the places where an expression is put into a text.
@@ -234,7 +248,23 @@ var inserted = pattern.Of(`(?s)\$\{\{(.*?)\}\}`)
 // condition is an if: of a job or step. always says that it holds whatever the
 // expression says, because text stands outside ${{ }} and makes it a string.
 func condition(n *node) (e expression, always bool) {
-	s := n.str()
+	if n == nil {
+		return parseCondition("")
+	}
+	if n.parsed == nil {
+		n.parsed = &parsedCondition{}
+		n.parsed.expression, n.parsed.always = parseCondition(n.str())
+	}
+	return n.parsed.expression, n.parsed.always
+}
+
+// parsedCondition is what [condition] returns.
+type parsedCondition struct {
+	expression
+	always bool
+}
+
+func parseCondition(s string) (e expression, always bool) {
 	m := inserted.FindStringSubmatchIndex(s)
 	switch {
 	case m == nil:

@@ -98,9 +98,9 @@ func (c *checker) oneAtATime(j *job, s *step, place *node) {
 			"use a store with a lease (git:), or give the job a concurrency group that cancels nothing"}, "nothing keeps two runs apart while %s refreshes", s.name())
 		return
 	}
-	cancel := q.get("cancel-in-progress")
+	cancel := cancels(q)
 	switch {
-	case cancel != nil && cancel.str() != "false" && cancel.kind != isNull:
+	case cancel != nil:
 		c.add(cancel, advice{Error, "cancel",
 			"a run that is cancelled between the provider's answer and the save loses the login",
 			"set cancel-in-progress: false, or use a store with a lease (git:) and no group"}, "a newer run cancels the one that refreshes")
@@ -109,4 +109,51 @@ func (c *checker) oneAtATime(j *job, s *step, place *node) {
 			"a group keeps one waiting run and drops the one before it, whatever cancel-in-progress says: a comment may stay without an answer",
 			"use a store with a lease (git:) and no group, or queue: max where GitHub has it"}, "of several waiting runs only the newest is kept")
 	}
+}
+
+// cancels returns what lets a newer run of a group cancel one that works; nil:
+// nothing does.
+func cancels(q *node) *node {
+	cancel := q.get("cancel-in-progress")
+	if cancel == nil || cancel.str() == "false" || cancel.kind == isNull {
+		return nil
+	}
+	return cancel
+}
+
+// ofOneRun matches what makes a group of a run for itself, in which none waits.
+var ofOneRun = pattern.Of(`(?i)\$\{\{[^}]*\bgithub\s*\.\s*(?:run_id\b|run_number\b|event\s*\.\s*comment\s*\.\s*id\b)`)
+
+// notNeeded: a concurrency group beside a store with a lease, which keeps runs
+// apart without one.
+func (c *checker) notNeeded(j *job) {
+	q, key := c.queue(j)
+	if q == nil {
+		return
+	}
+	group := q.get("group")
+	if q.kind == isText {
+		group = q
+	}
+	switch cancel := cancels(q); {
+	case cancel != nil:
+		c.add(cancel, advice{Warning, "cancel",
+			"a run that is cancelled between the provider's answer and the save has seconds to bring the login to safety, and the lease needs no group",
+			"set cancel-in-progress: false, or leave the group out"}, "a newer run cancels the one that refreshes")
+	case q.get("queue").str() != "max" && !ofOneRun.MatchString(group.str()) && c.startsWork():
+		c.add(key, advice{Note, "dropped",
+			"a group keeps one waiting run and drops the one before it, whatever cancel-in-progress says; a git store has a lease, so runs may start together",
+			"leave the group out, if each run has work of its own"}, "of several waiting runs only the newest is kept")
+	}
+}
+
+// startsWork reports that a run may have work which the next one would not do:
+// that it starts for more than a clock and a button.
+func (c *checker) startsWork() bool {
+	for event := range c.events {
+		if event != "schedule" && event != "workflow_dispatch" {
+			return true
+		}
+	}
+	return false
 }

@@ -39,7 +39,7 @@ func (c *checker) judge() {
 // eventTypes: a comment that is edited starts a job of today with words of long
 // ago, by whoever may edit it.
 func (c *checker) eventTypes() {
-	for _, event := range []string{"issue_comment", "pull_request_review_comment", "discussion_comment"} {
+	for _, event := range []string{"issue_comment", "pull_request_review_comment", "discussion_comment", "pull_request_review"} {
 		settings, ok := c.events[event]
 		if !ok || !slices.ContainsFunc(c.jobs, func(j *job) bool { return len(c.secrets(j)) > 0 }) {
 			continue
@@ -50,8 +50,8 @@ func (c *checker) eventTypes() {
 		}
 		if len(types) == 0 || slices.Contains(types, "edited") {
 			c.add(place, advice{Warning, "edited",
-				"an old comment that somebody edits starts a job with the secrets of today",
-				"give it types: [created]"}, "%s starts a job for edited comments", event)
+				"old words that somebody edits start a job with the secrets of today",
+				"give it types: [" + open()[event].open[0] + "]"}, "%s starts a job for what was edited", event)
 		}
 	}
 }
@@ -64,7 +64,10 @@ func (c *checker) strangers(j *job) {
 	comments, others := []string{}, []string{}
 	for _, event := range c.openEvents() {
 		switch {
-		case c.gated(j, event):
+		case c.gatedFor(j, event):
+			c.somebodyElse(j, event)
+		case event == "workflow_run":
+			c.runBefore(j)
 		case isComment(event):
 			comments = append(comments, event)
 		default:
@@ -74,6 +77,9 @@ func (c *checker) strangers(j *job) {
 	a := advice{Error, "author-gate",
 		"everybody who can comment decides what a job with your secrets is told to do, and when it spends your login",
 		`let the job's if: demand contains(fromJSON('["OWNER", "MEMBER", "COLLABORATOR"]'), github.event.comment.author_association), and let its first step ask GitHub for the person's permission`}
+	if about(strings.Join(comments, "")) == "review" {
+		a.do = strings.ReplaceAll(a.do, ".comment.", ".review.")
+	}
 	if c.onlyAskers(j) {
 		a.level = Warning
 		a.why = "the action that gets the secrets refuses people without write access, but nothing else in the job does"
@@ -82,8 +88,34 @@ func (c *checker) strangers(j *job) {
 		c.add(j.key, a, "job %s has secrets and starts for everybody's %s", named(j.id), strings.Join(comments, " and "))
 	}
 	if len(others) > 0 {
-		a.level = Warning
+		if a.level == Error {
+			a.level, a.why = Warning, "everybody who can do that decides when a job with your secrets runs and spends your login"
+		}
+		a.do = "let the job's if: demand who may start it, such as github.actor == github.repository_owner, or let its first step ask GitHub for the person's permission"
 		c.add(j.key, a, "job %s has secrets and starts for everybody's %s", named(j.id), strings.Join(others, " and "))
+	}
+}
+
+// runBefore: a run after another one has the secrets that a pull request from a
+// fork does not get, and may have been started by one.
+func (c *checker) runBefore(j *job) {
+	c.add(j.key, advice{Warning, "author-gate",
+		"a pull request from a fork starts the workflow before it, if that one runs for pull requests, and then this job has your secrets; a filter by branch does not help, because a stranger can name a branch so",
+		"let the job's if: demand github.event.workflow_run.event == 'push', or github.event.workflow_run.head_repository.full_name == github.repository"},
+		"job %s has secrets and starts after everybody's run, by workflow_run", named(j.id))
+}
+
+// somebodyElse: a condition that asks for the author of a thread, although the
+// run is of who labels or edits it.
+func (c *checker) somebodyElse(j *job, event string) {
+	if isComment(event) {
+		return // rule edited has it
+	}
+	if types := c.byAuthorOnly(j, event); len(types) > 0 {
+		c.add(j.key, advice{Warning, "author-gate",
+			"the run is of whoever does that, and people with fewer rights than the one who is named may do it to what that one has opened",
+			"demand github.actor or github.event.sender.login, or leave these out of types:"},
+			"job %s has secrets and asks who opened the %s, although others can start it: %s", named(j.id), strings.ReplaceAll(about(event), "_", " "), strings.Join(types, ", "))
 	}
 }
 
@@ -126,7 +158,7 @@ func (c *checker) foreignCode(j *job, s *step) {
 	a := advice{Error, "foreign-code",
 		"whoever opens a pull request runs code with this job's token and secrets",
 		"check out the default branch here; build the pull request in a job of pull_request, which has no secrets"}
-	if trusted == "issue_comment" && c.gated(j, trusted) {
+	if trusted == "issue_comment" && c.gatedFor(j, trusted) {
 		a.level = Warning
 		a.why = "a person with rights starts the job, but the code is of whoever opened the pull request, and can change after it was read"
 	}
@@ -142,10 +174,7 @@ var foreign = pattern.Of(`(?i)\bgithub\s*\.\s*(?:head_ref\b|event\s*\.\s*(?:` +
 
 // foreignText: a stranger's words as part of a script.
 func (c *checker) foreignText(s *step) {
-	script := s.run
-	if script == nil && s.action() == "actions/github-script" {
-		script = s.with("script")
-	}
+	script := s.script()
 	for _, m := range inserted.FindAllString(script.str(), -1) {
 		if what := foreign.FindString(m); what != "" {
 			c.addIn(script, m, advice{Error, "foreign-text",

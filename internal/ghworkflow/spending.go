@@ -121,6 +121,9 @@ func (c *checker) ourCommand(j *job, s *step) {
 
 // kept judges where our program keeps a login.
 func (c *checker) kept(j *job, s *step, place *node, store, preset string) {
+	if store == "git" {
+		c.notNeeded(j)
+	}
 	switch {
 	case (store == "none" || store == "") && c.known.rotates(preset):
 		c.add(place, advice{Error, "no-store",
@@ -140,23 +143,34 @@ func (c *checker) kept(j *job, s *step, place *node, store, preset string) {
 	}
 }
 
-// Marks of scripts that refresh before everybody's eyes, of those that call a
-// file which seems to, and of those that save what they get.
+// Marks of scripts that refresh before everybody's eyes, of those that ask a token
+// endpoint for something else, of those that call a file which seems to refresh,
+// and of those that save what they get.
 var (
 	refreshing = pattern.Of(`(?i)grant_type\W+refresh_token|/oauth2?/(?:v\d+/)?token|/v1/oauth/token`)
+	otherGrant = pattern.Of(`(?i)grant_type\W+(?:client_credentials|authorization_code|password|urn[:%])|client_credentials`)
+	spelled    = pattern.Of(`(?i)grant_type\W+refresh_token`)
 	elsewhere  = pattern.Of(`(?i)refresh[\w-]*\.(?:js|mjs|ts|py|sh|rb)\b`)
 	writing    = pattern.Of(`(?i)\bgh\s+secret\s+set\b|actions/secrets/|EVERGRANT_WRITE_BACK=["']?(?:ghsecret|file):`)
 )
 
 // scriptThatSpends: a script that refreshes by itself.
 func (c *checker) scriptThatSpends(j *job, s *step) {
-	run := s.run.str()
-	if run == "" || ourProgram.MatchString(run) {
+	script := s.script()
+	run := script.str()
+	if run == "" || len(c.secrets(j)) == 0 || ourProgram.MatchString(run) {
 		return
 	}
+	shown := refreshing.FindString(run)
+	if otherGrant.MatchString(run) && !spelled.MatchString(run) {
+		shown = ""
+	}
 	secret, near := c.refreshSecret(j, s)
-	visible := refreshing.MatchString(run)
-	if secret.at == nil || !near && !visible && !elsewhere.MatchString(run) {
+	what := "the refresh token in the repository secret"
+	if secret.at == nil && shown != "" {
+		secret, what = c.anySecret(j, s), "what is in the repository secret"
+	}
+	if secret.at == nil || !near && shown == "" && !elsewhere.MatchString(run) {
 		return
 	}
 	back := c.env(j, s, "EVERGRANT_WRITE_BACK").str()
@@ -165,16 +179,16 @@ func (c *checker) scriptThatSpends(j *job, s *step) {
 		a := advice{Error, "thrown-away",
 			"a provider that rotates sends a new one with each answer and the old one is dead: the second run fails",
 			"save it before anything else; evergrant does, in a git ref: evergrant init github"}
-		if !visible {
+		if shown == "" {
 			a.level = Warning
 		}
-		c.addIn(s.run, refreshing.FindString(run), a, "%s shows nothing that saves the new refresh token", s.name())
+		c.addIn(script, shown, a, "%s shows nothing that saves the new refresh token", s.name())
 	}
 	if j.node.get("environment") == nil {
 		c.add(secret.at, advice{Error, "snapshot",
 			"a run has the secrets of the moment at which it was queued, so one that waited presents a token that is spent, and that may end the login",
 			"keep the login in a store that is read when it is needed, such as git:; or make it a secret of an environment, which is read when the job starts"},
-			"%s spends the refresh token in the repository secret %s", s.name(), named(secret.name))
+			"%s spends %s %s", s.name(), what, named(secret.name))
 	}
-	c.oneAtATime(j, s, s.run)
+	c.oneAtATime(j, s, script)
 }

@@ -42,10 +42,12 @@ type node struct {
 	list         []*node
 	keys         []*node // texts, as many as list has values; of isMap
 
-	// What [node.secrets] and [node.refresh] have found, because aliases can make
-	// a small file endless to walk.
+	// What [node.secrets], [node.refreshIn], [condition] and [asks] have found,
+	// because aliases can make a small file endless to walk.
 	inside  *[]string
 	refresh *holding
+	parsed  *parsedCondition
+	asking  *bool
 }
 
 // fault is why a text is no workflow.

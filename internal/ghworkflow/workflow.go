@@ -127,6 +127,15 @@ func (s *step) with(name string) *node {
 	return nil
 }
 
+// script is what a step runs: a shell's text, or that of actions/github-script;
+// nil of another action.
+func (s *step) script() *node {
+	if s.run == nil && s.action() == "actions/github-script" {
+		return s.with("script")
+	}
+	return s.run
+}
+
 // ours reports that a step uses evergrant's Action: by its name, or, for a copy
 // with another, by inputs that only it has.
 func (s *step) ours() bool {
@@ -244,10 +253,39 @@ func (n *node) refreshIn() holding {
 // to a script: by the script's own text, by its variables, or by those of the
 // job or the workflow.
 func (w *workflow) refreshSecret(j *job, s *step) (h holding, near bool) {
-	for i, n := range []*node{s.run, s.node.get("env"), j.node.get("env"), w.root.get("env")} {
+	for i, n := range []*node{s.script(), s.node.get("env"), j.node.get("env"), w.root.get("env")} {
 		if h := n.refreshIn(); h.at != nil {
 			return h, i < 2
 		}
 	}
 	return holding{}, false
+}
+
+// beside matches the names of secrets that go with a refresh, and are not what is
+// spent: those of the client, and tokens for GitHub.
+var beside = pattern.Of(`(?i)client[_-]?(?:id|secret)|^(?:gh|github)_|(?:^|_)(?:gh|github)_(?:token|pat)$|(?:^|_)pat$`)
+
+// anySecret finds the secret that a script which refreshes may spend, whatever it
+// is called: the one in a variable with the name of a refresh token, else the first.
+func (w *workflow) anySecret(j *job, s *step) (h holding) {
+	for _, n := range []*node{s.script(), s.node.get("env"), j.node.get("env"), w.root.get("env")} {
+		if n == nil {
+			continue
+		}
+		keys, values := []*node{{}}, []*node{n}
+		if n.kind == isMap {
+			keys, values = n.keys, n.list
+		}
+		for i, v := range values {
+			for _, name := range secretsIn(v.str()) {
+				switch as := keys[i].text; {
+				case hasRefresh.MatchString(as):
+					return holding{v, name}
+				case h.at == nil && !beside.MatchString(as) && !beside.MatchString(name):
+					h = holding{v, name}
+				}
+			}
+		}
+	}
+	return h
 }

@@ -16,6 +16,12 @@ var (
 	// newer major version, sealed to another key, or not ours. It must never be
 	// treated as absent and never be overwritten.
 	ErrUnreadable = errors.New("record cannot be read")
+	// ErrDenied: the store refuses to be asked by this caller, and will until
+	// somebody mends something: no permission, no such repository, a host that is
+	// not trusted. It says nothing of the record, which must not be treated as
+	// absent. An outage is not one: a timeout, a lost connection, a server's 5xx,
+	// a rate limit.
+	ErrDenied = errors.New("the store refuses to be asked")
 	// ErrConflict: the version is not current, and this Swap wrote nothing.
 	ErrConflict = errors.New("record was changed by someone else")
 	// ErrTooLarge: the record exceeds Properties.MaxRecord; nothing was written.
@@ -36,7 +42,8 @@ var (
 // granttest.TestStore. It never retries and never decides.
 type Store interface {
 	// Load returns the record and its version. ErrNotFound and ErrUnreadable
-	// are definite; any other error means that the store could not be asked.
+	// are definite; any other error means that the store could not be asked. With
+	// ErrDenied asking again is no use; without it the store may come back.
 	Load(ctx context.Context, id ID) (Credential, Version, error)
 
 	// Swap replaces the record if its version is old; old == "" creates.

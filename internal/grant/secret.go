@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 )
 
 // Secret is a token, a client secret or a reply that may hold one. It prints
@@ -33,6 +34,20 @@ func (s Secret) Reveal() string {
 		return ""
 	}
 	return *s.p
+}
+
+// Excerpt is a part of s of at most n bytes and of whole characters: its
+// beginning, or, where about is found behind the first half of that, the part that
+// begins a little before it.
+func (s Secret) Excerpt(n int, about string) Secret {
+	text := s.Reveal()
+	if len(text) <= n {
+		return s
+	}
+	if i := strings.Index(text, about); i > n/2 {
+		text = text[i-n/8:]
+	}
+	return NewSecret(strings.ToValidUTF8(text[:min(len(text), n)], ""))
 }
 
 // IsZero reports whether there is no secret.

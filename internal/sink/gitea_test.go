@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"evergrant/internal/grant"
@@ -18,12 +19,15 @@ import (
 // forge or at the one that the URL names, and never at another system's API.
 func TestGiteaSecret(t *testing.T) {
 	t.Parallel()
+	var mu sync.Mutex
 	var asked []string
 	forge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			t.Errorf("the request is not whole: %v", err)
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		asked = append(asked, r.Method+" "+r.URL.Path+" "+string(body))
 		w.WriteHeader(http.StatusCreated)
 	}))
@@ -44,6 +48,8 @@ func TestGiteaSecret(t *testing.T) {
 		if err := s.Deliver(t.Context(), grant.AccessToken{Value: grant.NewSecret(canary)}); err != nil {
 			t.Fatal(err)
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		want := `PUT /api/v1/repos/acme/widgets/actions/secrets/API_TOKEN {"data":"` + canary + `"}`
 		if len(asked) != 1 || asked[0] != want {
 			t.Errorf("%s: asked %q, want %q", url, asked, want)

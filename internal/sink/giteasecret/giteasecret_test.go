@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -81,6 +82,20 @@ func (d *double) value(name string) (string, bool) {
 	return v, ok
 }
 
+// requests are what was asked so far.
+func (d *double) requests() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.asked)
+}
+
+// set changes how it answers.
+func (d *double) set(change func(*double)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(d)
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -143,13 +158,13 @@ func TestAnswers(t *testing.T) {
 		{[]int{0, 0, 0}, "cannot be asked", 3},
 	} {
 		d, s := open(t, "acme/widgets/API_TOKEN", token)
-		d.answers = tt.answers
+		d.set(func(d *double) { d.answers = tt.answers })
 		err := s.Deliver(t.Context(), access("canary-access"))
 		if (err == nil) != (tt.says == "") || err != nil && (!strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "\n")) {
 			t.Errorf("%v: %v, want %q", tt.answers, err, tt.says)
 		}
-		if _, there := d.value("API_TOKEN"); there != (tt.says == "") || len(d.asked) != tt.asked {
-			t.Errorf("%v: the secret is there: %v; asked %d times, want %d", tt.answers, there, len(d.asked), tt.asked)
+		if _, there := d.value("API_TOKEN"); there != (tt.says == "") || len(d.requests()) != tt.asked {
+			t.Errorf("%v: the secret is there: %v; asked %d times, want %d", tt.answers, there, len(d.requests()), tt.asked)
 		}
 	}
 }
@@ -157,11 +172,12 @@ func TestAnswers(t *testing.T) {
 func TestDeliverEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	d, s := open(t, "acme/widgets/API_TOKEN", token)
-	d.hang = make(chan struct{})
+	release := make(chan struct{})
+	d.set(func(d *double) { d.hang = release })
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	err := s.Deliver(ctx, access("canary-access"))
-	close(d.hang)
+	close(release)
 	if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "canary") {
 		t.Errorf("%v, want the end of its context", err)
 	}
@@ -172,8 +188,8 @@ func TestTooLarge(t *testing.T) {
 	d, s := open(t, "acme/widgets/API_TOKEN", token)
 	must(t, s.Deliver(t.Context(), access(strings.Repeat("x", 65_536))))
 	err := s.Deliver(t.Context(), access(strings.Repeat("y", 65_537)))
-	if v, _ := d.value("API_TOKEN"); !errors.Is(err, grant.ErrTooLarge) || len(d.asked) != 1 || v[0] != 'x' {
-		t.Errorf("%v after %d requests", err, len(d.asked))
+	if v, _ := d.value("API_TOKEN"); !errors.Is(err, grant.ErrTooLarge) || len(d.requests()) != 1 || v[0] != 'x' {
+		t.Errorf("%v after %d requests", err, len(d.requests()))
 	}
 }
 
@@ -196,12 +212,12 @@ func TestCheck(t *testing.T) {
 		"asks for quiet": {"acme/widgets/X", token, func(d *double) { d.answers = []int{429} }, false},
 	} {
 		d, s := open(t, tt.reference, tt.token)
-		tt.spoil(d)
+		d.set(tt.spoil)
 		if err := s.Check(t.Context()); (err != nil) != tt.fails || err != nil && strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v, want an error: %v", name, err, tt.fails)
 		}
-		if len(d.asked) != 1 || !strings.HasPrefix(d.asked[0], "GET ") {
-			t.Errorf("%s: asked %v", name, d.asked)
+		if len(d.requests()) != 1 || !strings.HasPrefix(d.requests()[0], "GET ") {
+			t.Errorf("%s: asked %v", name, d.requests())
 		}
 	}
 }

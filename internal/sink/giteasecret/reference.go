@@ -114,7 +114,7 @@ func (s *Sink) refusal(status int, wanted ...int) error {
 	case status == http.StatusUnauthorized:
 		text = "the forge does not know the token (HTTP 401): it was revoked, or is not whole"
 	case status == http.StatusForbidden:
-		text = fmt.Sprintf("the token may not write secrets of %s (HTTP 403): give one of somebody who administers the repository, with the scope write:repository; a job's own token never can", repository)
+		text = fmt.Sprintf("the token may not write secrets of %s (HTTP 403): give one of an owner of the repository, with the scope write:repository; a job's own token never can", repository)
 	case status == http.StatusNotFound:
 		text = fmt.Sprintf("there is no repository %s, or the token may not see it (HTTP 404)", repository)
 	case status == http.StatusBadRequest || status == http.StatusUnprocessableEntity:

@@ -114,7 +114,7 @@ func TestUnwritable(t *testing.T) {
 				t.Error("the secret was changed")
 			}
 			if tt.access != double.Read && tt.access != double.Write {
-				refused(t, s, tt.says)
+				denied(t, s, tt.says)
 			}
 		})
 	}
@@ -132,7 +132,7 @@ func TestPassing(t *testing.T) {
 		s := w.job(name)
 		w.github.Fail(fault)
 		_, _, err := s.Load(t.Context(), acme)
-		if err == nil || errors.Is(err, grant.ErrUnreadable) || errors.Is(err, grant.ErrNotFound) {
+		if err == nil || errors.Is(err, grant.ErrUnreadable) || errors.Is(err, grant.ErrNotFound) || errors.Is(err, grant.ErrDenied) {
 			t.Errorf("%s: Load: %v", name2, err)
 		}
 		if _, err = s.Swap(t.Context(), acme, v, content(2, "mine")); err == nil || errors.Is(err, grant.ErrNotWritten) || errors.Is(err, grant.ErrConflict) {

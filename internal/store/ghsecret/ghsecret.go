@@ -117,7 +117,7 @@ func (s *Store) Properties() grant.Properties {
 }
 
 // Load implements [grant.Store]. A snapshot that is not what the secret holds any
-// more is [grant.ErrUnreadable].
+// more is [grant.ErrUnreadable]; a token that may not ask is [grant.ErrDenied].
 func (s *Store) Load(ctx context.Context, id grant.ID) (grant.Credential, grant.Version, error) {
 	c, v, err := s.load(ctx, id)
 	if err != nil {
@@ -233,11 +233,11 @@ type unwritten struct{ error }
 
 func (u unwritten) Unwrap() []error { return []error{grant.ErrNotWritten, u.error} }
 
-// cannotAsk is an answer of the API as a Load reports it: one that trying again
-// does not mend is definite.
+// cannotAsk is an answer of the API that trying again does not mend, as a Load
+// reports it: [grant.ErrDenied], whose text is the cause alone.
 type cannotAsk struct{ error }
 
-func (c cannotAsk) Unwrap() []error { return []error{grant.ErrUnreadable, c.error} }
+func (c cannotAsk) Unwrap() []error { return []error{grant.ErrDenied, c.error} }
 
 // lasting reports an error of the API that somebody has to mend.
 func lasting(err error) bool {

@@ -32,9 +32,22 @@ func swap(t *testing.T, s *ghsecret.Store, old grant.Version, c grant.Credential
 // refused wants a Load that says why, is definite, and is no absence.
 func refused(t *testing.T, s *ghsecret.Store, says ...string) {
 	t.Helper()
+	refusedAs(t, s, grant.ErrUnreadable, says...)
+}
+
+// denied expects that GitHub does not let the store ask.
+func denied(t *testing.T, s *ghsecret.Store, says ...string) {
+	t.Helper()
+	refusedAs(t, s, grant.ErrDenied, says...)
+}
+
+func refusedAs(t *testing.T, s *ghsecret.Store, kind error, says ...string) {
+	t.Helper()
 	_, _, err := s.Load(t.Context(), acme)
-	if !errors.Is(err, grant.ErrUnreadable) || errors.Is(err, grant.ErrNotFound) {
-		t.Fatalf("Load: %v, want a refusal", err)
+	for _, is := range []error{grant.ErrUnreadable, grant.ErrDenied, grant.ErrNotFound} {
+		if errors.Is(err, is) != (is == kind) {
+			t.Fatalf("Load: %v, want %v", err, kind)
+		}
 	}
 	for _, text := range append(says, "store ghsecret") {
 		if !strings.Contains(err.Error(), text) {

@@ -1,6 +1,11 @@
 package git
 
-import "strings"
+import (
+	"errors"
+	"strings"
+
+	"evergrant/internal/grant"
+)
 
 // What the tests of pure parts need of the package's inside.
 
@@ -14,6 +19,12 @@ func Outcome(stdout, stderr string, code int, ref string) (outcome, reason strin
 func Cause(r Remote, c Credential, stderr string) string {
 	p := program{remote: r, env: configuration(r, c)}
 	return p.cause(stderr, errLong).Error()
+}
+
+// Denied reports whether what git complains of counts as a refusal to be asked.
+func Denied(stderr string) bool {
+	p := program{}
+	return errors.Is(p.cause(stderr, errLong), grant.ErrDenied)
 }
 
 // Environment is what git gets, by name.

@@ -146,7 +146,8 @@ func (s *Store) refsOf(id grant.ID) ([]string, error) {
 }
 
 // Load implements [grant.Store]. Whatever is in the ref and is no record that
-// somebody with the key wrote for this repository is [grant.ErrUnreadable].
+// somebody with the key wrote for this repository is [grant.ErrUnreadable]; a
+// remote that lets nobody in with this token or key is [grant.ErrDenied].
 func (s *Store) Load(ctx context.Context, id grant.ID) (grant.Credential, grant.Version, error) {
 	c, v, err := s.load(ctx, id)
 	if err != nil {

@@ -183,6 +183,38 @@ func TestCause(t *testing.T) {
 	}
 }
 
+// TestDenied: a refusal is told from an outage by git's own words alone.
+func TestDenied(t *testing.T) {
+	t.Parallel()
+	for stderr, want := range map[string]bool{
+		"fatal: Authentication failed for 'https://forge.example/r/'\n":                                                         true,
+		"fatal: could not read Username for 'https://forge.example': terminal prompts disabled\n":                               true,
+		"remote: Repository not found.\nfatal: repository 'https://forge.example/r/' not found\n":                               true,
+		"fatal: unable to access 'https://forge.example/r/': The requested URL returned error: 401\n":                           true,
+		"fatal: unable to access 'https://forge.example/r/': The requested URL returned error: 403\n":                           true,
+		"fatal: unable to access 'https://forge.example/r/': The requested URL returned error: 404\n":                           true,
+		"fatal: unable to access 'https://forge.example/r/': SSL certificate problem: self-signed certificate\n":                true,
+		"fatal: '/srv/r' does not appear to be a git repository\nfatal: Could not read from remote repository.\n":               true,
+		"git@forge.example: Permission denied (publickey).\nfatal: Could not read from remote repository.\n":                    true,
+		"No ED25519 host key is known.\nHost key verification failed.\nfatal: Could not read from remote repository.\n":         true,
+		"fatal: unable to access 'https://forge.example/r/': The requested URL returned error: 429\n":                           false,
+		"fatal: unable to access 'https://forge.example/r/': The requested URL returned error: 500\n":                           false,
+		"fatal: unable to access 'https://forge.example/r/': The requested URL returned error: 503\n":                           false,
+		"fatal: unable to access 'https://forge.example/r/': Could not resolve host: forge.example\n":                           false,
+		"fatal: unable to access 'https://forge.example/r/': Failed to connect to forge.example port 443: Connection refused\n": false,
+		"fatal: unable to access 'https://forge.example/r/': Operation too slow\n":                                              false,
+		"ssh: connect to host forge.example port 22: Connection timed out\nfatal: Could not read from remote repository.\n":     false,
+		"fatal: the remote end hung up unexpectedly\n":                                                                          false,
+		"error: RPC failed; HTTP 502 curl 22 The requested URL returned error: 502\nfatal: expected flush after ref listing\n":  false,
+		"remote: fatal: Authentication failed for ''\nfatal: the remote end hung up unexpectedly\n":                             false,
+		"": false,
+	} {
+		if got := git.Denied(stderr); got != want {
+			t.Errorf("%q counts as a refusal: %v, want %v", stderr, got, want)
+		}
+	}
+}
+
 func must1(t *testing.T) func(git.Remote, error) git.Remote {
 	return func(r git.Remote, err error) git.Remote {
 		t.Helper()

@@ -79,10 +79,11 @@ func judgeReason(summary string) (pushed, string) {
 }
 
 // lastingError is a refusal that came before the remote had got anything, or by
-// its HTTP server as a whole, and that trying again does not mend.
+// its HTTP server as a whole, and that trying again does not mend: it counts as
+// [grant.ErrDenied], and its text is the cause alone.
 type lastingError struct{ error }
 
-func (e lastingError) Unwrap() error { return e.error }
+func (e lastingError) Unwrap() []error { return []error{grant.ErrDenied, e.error} }
 
 // lasting knows what git says of such a refusal: no permission, no such
 // repository, a host that is not trusted, another object format. Outages are

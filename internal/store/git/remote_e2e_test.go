@@ -48,13 +48,22 @@ func says(t *testing.T, err, kind error, text string) {
 	}
 }
 
+// denied expects a refusal to be asked, which says nothing of the record.
+func denied(t *testing.T, err error, text string) {
+	t.Helper()
+	says(t, err, grant.ErrDenied, text)
+	if errors.Is(err, grant.ErrNotFound) || errors.Is(err, grant.ErrUnreadable) {
+		t.Errorf("%v says something of the record", err)
+	}
+}
+
 // unknown expects an error that promises nothing.
 func unknown(t *testing.T, err error) {
 	t.Helper()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, definite := range []error{grant.ErrConflict, grant.ErrNotWritten, grant.ErrTooLarge, grant.ErrUnreadable, grant.ErrNotFound} {
+	for _, definite := range []error{grant.ErrConflict, grant.ErrNotWritten, grant.ErrTooLarge, grant.ErrUnreadable, grant.ErrNotFound, grant.ErrDenied} {
 		if errors.Is(err, definite) {
 			t.Errorf("%v is definite: %v", err, definite)
 		}
@@ -400,7 +409,7 @@ func TestNoRemote(t *testing.T) {
 	_, codec := newKey(t)
 	s := open(t, git.Config{Remote: remote(t, filepath.Join(t.TempDir(), "none.git")), Codec: codec})
 	_, _, err := s.Load(t.Context(), acme)
-	unknown(t, err)
+	denied(t, err, "git init --bare")
 	_, err = s.Swap(t.Context(), acme, "", granttest.Credential(acme))
 	says(t, err, grant.ErrNotWritten, "git init --bare")
 }
@@ -418,7 +427,7 @@ func TestHTTP(t *testing.T) {
 			t.Parallel()
 			_, s := at(t, c)
 			_, _, err := s.Load(t.Context(), acme)
-			unknown(t, err)
+			denied(t, err, "--git-token-env")
 			_, err = s.Swap(t.Context(), acme, "", granttest.Credential(acme))
 			says(t, err, grant.ErrNotWritten, "--git-token-env")
 		})
