@@ -87,7 +87,7 @@ func (t *trace) Enters(s rig.Sight) rig.Meddle {
 		t.step = stepConnect
 	case (t.step == stepStart || t.step == stepConnect) && swaps:
 		t.step = stepLease
-	case class == socket && s.Call == "connect":
+	case class == socket && s.Call == "connect" && t.step != stepLease: // there it replaces one that was idle for long
 		t.step = stepConnect // another attempt
 	case t.step == stepLease && class == socket && s.Call == "write":
 		t.step = stepRequest

@@ -72,6 +72,21 @@ func TestTraceFollowsTheProtocol(t *testing.T) {
 	}
 }
 
+// A connection that was idle while the lease was taken is opened again: the
+// request is one all the same.
+func TestTraceFollowsANewConnection(t *testing.T) {
+	t.Parallel()
+	tr := newTrace(nil)
+	calls := slices.Insert(refresh(), 5, rig.Sight{Call: "close", Path: "socket:[1]", FD: 5}, rig.Sight{Call: "connect", Path: "socket:[2]", FD: 5})
+	for _, s := range calls {
+		tr.Enters(s)
+		tr.Leaves(s, 1)
+	}
+	if !slices.Contains(tr.points, point{stepRequest, socket, "write"}) || len(tr.sends) != 1 || tr.step != stepAfter {
+		t.Errorf("got %v, %+v, up to %s", tr.points, tr.sends, tr.step)
+	}
+}
+
 // The reason of a loss follows from where the process was killed.
 func TestReason(t *testing.T) {
 	t.Parallel()

@@ -164,7 +164,7 @@ func badInput() []bad {
 			s.intercept(func(*http.Request) int { return http.StatusServiceUnavailable })
 		}},
 		{name: "no git", begun: true, code: 6, says: []string{"git is not installed"}, before: []string{"run: 'true'"}, spoil: func(t *testing.T, _ *stage, r *run) {
-			r.path = only(t, "node", "bash", "sh")
+			r.path, r.noGit = only(t, "node", "bash", "sh"), true
 		}},
 		{name: "provider away", begun: true, inputs: map[string]string{"wait": "1s"}, code: 5, says: []string{"next try"},
 			spoil: func(_ *testing.T, s *stage, _ *run) { s.shut() }},

@@ -26,6 +26,7 @@ type run struct {
 	vars     map[string]string
 	env      map[string]string // of the job
 	path     string            // PATH; "": this process's
+	noGit    bool              // the system's git is hidden from the job, and from nobody else
 	verbose  bool
 
 	cmd     *exec.Cmd
@@ -115,7 +116,12 @@ func (s *stage) start(t *testing.T, r *run) *run {
 	if r.verbose {
 		args = append(args, "--verbose")
 	}
-	r.cmd = exec.CommandContext(t.Context(), filepath.Join(actDir(t), "bin", "act"), args...)
+	act := append([]string{filepath.Join(actDir(t), "bin", "act")}, args...)
+	if r.noGit {
+		// A folder without it would not do: the Action looks into the system's first.
+		act = append([]string{"unshare", "--mount", "sh", "-c", `/bin/mount --bind /dev/null /usr/bin/git && exec "$@"`, "sh"}, act...)
+	}
+	r.cmd = exec.CommandContext(t.Context(), act[0], act[1:]...)
 	r.cmd.Dir = s.clone
 	r.cmd.Env = []string{"PATH=" + or(r.path, os.Getenv("PATH")), "HOME=" + filepath.Join(r.dir, "home"), "TMPDIR=" + filepath.Join(r.dir, "tmp"), "LC_ALL=C", "NO_COLOR=1"}
 	r.cmd.Stdout, r.cmd.Stderr = &r.log, &r.log
