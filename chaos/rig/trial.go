@@ -289,7 +289,7 @@ func (t *Trial) again(ctx context.Context) (r Result, token string, err error) {
 	for range 3 {
 		sink := t.Box.NewSink()
 		r, err = t.Box.Run(t.Refresh(ctx, "--speed-up", fmt.Sprint(t.Box.Kind.SpeedUp), "--wait", "60s", "--sink", "file:"+sink))
-		if err != nil {
+		if err = errors.Join(err, ctx.Err()); err != nil { // a harness that was ended judges nothing
 			return r, "", err
 		}
 		if r.Code == 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log"
 	"net"
 	"net/http"
 	"net/http/cgi"
@@ -129,7 +130,7 @@ func Serve(root, token string) (*Server, error) {
 	}
 	s := &Server{URL: "http://" + l.Addr().String(), token: token}
 	git := served(&cgi.Handler{
-		Path: path, Root: "/", Dir: root, Stderr: io.Discard,
+		Path: path, Root: "/", Dir: root, Stderr: io.Discard, Logger: log.New(io.Discard, "", 0), // clients that go away are what tests are about
 		Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=x", "HOME=/nonexistent",
 			"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "LC_ALL=C"},
 	})
