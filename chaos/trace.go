@@ -55,8 +55,9 @@ type trace struct {
 	box    *rig.Box
 	meddle func(t *trace, p point) rig.Meddle // nil: only looks on
 
-	step   string
-	points []point // in order, each once
+	step      string
+	connected bool    // the provider was dialled before
+	points    []point // in order, each once
 	// met are the points at which it meddled.
 	met   []point
 	sends []send
@@ -87,13 +88,14 @@ func (t *trace) Enters(s rig.Sight) rig.Meddle {
 		t.step = stepConnect
 	case (t.step == stepStart || t.step == stepConnect) && swaps:
 		t.step = stepLease
-	case class == socket && s.Call == "connect" && t.step != stepLease: // there it replaces one that was idle for long
-		t.step = stepConnect // another attempt
+	case class == socket && s.Call == "connect" && !(t.step == stepLease && t.connected):
+		t.step = stepConnect // another attempt, or the first after a grant was begun; after a lease it replaces one that was idle for long
 	case t.step == stepLease && class == socket && s.Call == "write":
 		t.step = stepRequest
 	case t.step == stepSpill && swaps:
 		t.step = stepSave
 	}
+	t.connected = t.connected || class == socket && s.Call == "connect"
 	p := point{t.step, class, callName(s)}
 	if pushed(s) && t.step == stepSave {
 		t.step, t.sends[len(t.sends)-1].spilled = stepAfter, true
