@@ -156,8 +156,9 @@ func (k *killer) wants(f fault, p point) bool {
 		return false // errors do there what they do in any run
 	}
 	if k.short && k.store.Git { // where a push becomes true, and where its end is told
-		return p.ofGit() && (f.with.Kill == rig.Caller || f.with.Kill == rig.Everything) && slices.Contains(needed(k.store), p) &&
-			(p.Step == stepSave || p.Call == "exit_group" || p.Class == refMoved)
+		turns := p.Call == "exit_group" || p.Class == refMoved
+		return p.ofGit() && slices.Contains(needed(k.store), p) &&
+			(f.with.Kill == rig.Caller && (turns || p.Step == stepSave) || f.with.Kill == rig.Everything && turns)
 	}
 	return true
 }
