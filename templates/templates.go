@@ -17,9 +17,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"regexp"
 	"slices"
 	"strings"
+
+	"evergrant/internal/pattern"
 )
 
 //go:embed *.yml parts/*.yml
@@ -71,9 +72,9 @@ func named(folder, prefix string) []string {
 // word is one placeholder, and item a line that holds nothing but one, and mark the end of
 // a line that depends on one.
 var (
-	word = regexp.MustCompile(`__([A-Z]+(?:_[A-Z]+)*)__`)
-	item = regexp.MustCompile(`^( *)- __([A-Z]+(?:_[A-Z]+)*)__$`)
-	mark = regexp.MustCompile(` *#\? __([A-Z]+(?:_[A-Z]+)*)__$`)
+	word = pattern.Of(`__([A-Z]+(?:_[A-Z]+)*)__`)
+	item = pattern.Of(`^( *)- __([A-Z]+(?:_[A-Z]+)*)__$`)
+	mark = pattern.Of(` *#\? __([A-Z]+(?:_[A-Z]+)*)__$`)
 )
 
 // Words returns the words that a template takes, in order, those of its parts

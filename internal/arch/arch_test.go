@@ -62,9 +62,9 @@ func list(t *testing.T, args ...string) []pkg {
 func layer(importPath string) (n int, ok bool) {
 	p := strings.TrimPrefix(importPath, module+"/")
 	switch {
-	case p == "internal/grant", p == "internal/atomicfile", p == "internal/folderlock", p == "internal/pattern", p == "templates":
+	case p == "internal/grant", p == "internal/atomicfile", p == "internal/folderlock", p == "internal/pattern":
 		return 0, true
-	case p == "internal/record", p == "internal/oauth", p == "internal/githubapi", p == "internal/workflow", p == "internal/ghaction", p == "internal/tokensocket", p == "internal/handover", p == "internal/jsonfile":
+	case p == "templates", p == "internal/record", p == "internal/oauth", p == "internal/githubapi", p == "internal/workflow", p == "internal/ghaction", p == "internal/tokensocket", p == "internal/handover", p == "internal/jsonfile":
 		return 1, true
 	case p == "internal/provider", p == "internal/config", p == "internal/ghworkflow", p == "internal/spill", p == "internal/mark", p == "internal/holder",
 		path.Dir(p) == "internal/store", path.Dir(p) == "internal/sink":

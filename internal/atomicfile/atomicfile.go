@@ -159,17 +159,17 @@ func fill(f *os.File, b []byte, mode fs.FileMode) (step string, err error) {
 
 // unchanged says that the old file is still there.
 func unchanged(path, step string, err error) error {
-	return fmt.Errorf("%s is unchanged: cannot %s: %w", path, step, bare(err))
+	return fmt.Errorf("%s is unchanged: cannot %s: %w", path, step, Bare(err))
 }
 
 // uncreated says that there is no new file.
 func uncreated(path, step string, err error) error {
-	return fmt.Errorf("%s was not made: cannot %s: %w", path, step, bare(err))
+	return fmt.Errorf("%s was not made: cannot %s: %w", path, step, Bare(err))
 }
 
-// bare drops the file's name from err: the text around it has the one that
+// Bare drops the file's name from err: the text around it has the one that
 // means something to the reader.
-func bare(err error) error {
+func Bare(err error) error {
 	var pe *fs.PathError
 	var le *os.LinkError
 	switch {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"evergrant/internal/atomicfile"
 	"evergrant/internal/ghaction"
 	"evergrant/internal/grant"
 	"evergrant/internal/workflow"
@@ -228,6 +229,6 @@ func (a *app) summarise(env environment, told string, warnings []string) {
 		line.WriteString(". Warning: " + workflow.Plain(ghaction.Words(oneLine(w))))
 	}
 	if err := workflow.Summarise(path, line.String()); err != nil {
-		a.console.warnf("the step's summary cannot be written: %v", bare(err))
+		a.console.warnf("the step's summary cannot be written: %v", atomicfile.Bare(err))
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"evergrant/internal/atomicfile"
 	"evergrant/internal/config"
 )
 
@@ -80,7 +81,7 @@ func (a *app) readConfig(named string) (f config.File, found bool, err error) {
 	if path == "" {
 		return f, false, nil
 	}
-	b, mode, err := readRegular(path, config.MaxFile)
+	b, mode, err := atomicfile.ReadRegular(path, config.MaxFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && !must:
 		return f, false, nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"evergrant/internal/atomicfile"
 	"evergrant/internal/ghworkflow"
 	"evergrant/internal/grant"
 	"evergrant/internal/provider"
@@ -40,7 +41,7 @@ func (a *app) initCheck(o initOptions, files []string) error {
 	}
 	r := checkReport{Files: files, Findings: []ghworkflow.Finding{}, Warnings: []string{}}
 	for _, path := range files {
-		b, _, err := readRegular(path, ghworkflow.MaxFile)
+		b, _, err := atomicfile.ReadRegular(path, ghworkflow.MaxFile)
 		if err != nil {
 			return usagef("--check: %s: %v", shownPath(path), err)
 		}
@@ -65,7 +66,7 @@ func workflowFiles() ([]string, error) {
 	}
 	if len(files) == 0 {
 		if err != nil {
-			return nil, usagef("--check: %s: %v", shownPath(folder), bare(err))
+			return nil, usagef("--check: %s: %v", shownPath(folder), atomicfile.Bare(err))
 		}
 		return nil, usagef("--check: there is no workflow in %s", shownPath(folder))
 	}

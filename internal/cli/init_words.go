@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"evergrant/internal/atomicfile"
 	"evergrant/internal/grant"
 	"evergrant/internal/pattern"
 	"evergrant/internal/provider"
@@ -317,7 +318,7 @@ func defaultBranch(root string) string {
 	if root == "" {
 		return ""
 	}
-	b, _, err := readRegular(filepath.Join(root, ".git", "refs", "remotes", "origin", "HEAD"), 1024)
+	b, _, err := atomicfile.ReadRegular(filepath.Join(root, ".git", "refs", "remotes", "origin", "HEAD"), 1024)
 	if err != nil {
 		return ""
 	}

@@ -63,11 +63,11 @@ func sameFile(path string, content []byte) (bool, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
 	case err != nil:
-		return false, usagef("%s: %v", shownPath(path), bare(err))
+		return false, usagef("%s: %v", shownPath(path), atomicfile.Bare(err))
 	case !st.Mode().IsRegular():
 		return false, usagef("%s is there and no regular file, so it is left alone", shownPath(path)).hint("give another --out PATH")
 	}
-	b, _, err := readRegular(path, longestWorkflow)
+	b, _, err := atomicfile.ReadRegular(path, longestWorkflow)
 	if err != nil || !bytes.Equal(b, content) {
 		return false, usagef("%s is there and different, and a workflow is never overwritten", shownPath(path)).
 			hint("--print writes to standard output, for a comparison; --out PATH writes another file; or remove this one first")
@@ -79,7 +79,7 @@ func createWorkflow(w *workflowDraft, text string) error {
 	folder := filepath.Dir(w.path)
 	if filepath.ToSlash(folder) == filepath.ToSlash(filepath.Join(w.root, ".github", "workflows")) {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
-			return usagef("%s: %v", shownPath(folder), bare(err))
+			return usagef("%s: %v", shownPath(folder), atomicfile.Bare(err))
 		}
 	}
 	if st, err := os.Stat(folder); err != nil || !st.IsDir() {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"evergrant/internal/atomicfile"
 	"evergrant/internal/grant"
 	"evergrant/internal/provider"
 )
@@ -56,7 +57,7 @@ func lookup(name string) (provider.Preset, error) {
 		}
 		return p, nil
 	}
-	b, _, err := readRegular(name, maxPreset)
+	b, _, err := atomicfile.ReadRegular(name, maxPreset)
 	if err != nil {
 		return provider.Preset{}, usagef("preset %s: %v", shownPath(name), err)
 	}

@@ -86,7 +86,12 @@ func (c *call) spillReady(ctx context.Context) error {
 // the proof that the store can be written, too.
 func (a *attempt) lease(ctx context.Context) error {
 	a.start = a.now()
-	next := a.counted(a.prior)
+	return a.take(ctx, a.counted(a.prior))
+}
+
+// take swaps in next, which has a Writer of its own, with our lease from the
+// attempt's start.
+func (a *attempt) take(ctx context.Context, next grant.Credential) error {
 	next.Lease = &grant.Lease{Holder: a.self, Until: a.start.Add(a.t.Lease), TTL: a.t.Lease, Spends: next.Tokens.Refresh.Digest()}
 	a.ours = append(a.ours, next.Writer)
 	ver, err := a.swap(ctx, a.ver, next, a.t.Settle)

@@ -95,22 +95,7 @@ func (a *attempt) hold(ctx context.Context, s snapshot) error {
 	a.start = a.now()
 	next := a.prior.Clone()
 	next.Writer = a.cfg.NewID()
-	next.Lease = &grant.Lease{Holder: a.self, Until: a.start.Add(a.t.Lease), TTL: a.t.Lease, Spends: next.Tokens.Refresh.Digest()}
-	a.ours = append(a.ours, next.Writer)
-	ver, err := a.swap(ctx, a.ver, next, a.t.Settle)
-	switch {
-	case err == nil:
-		a.rec, a.ver = next, ver
-		return nil
-	case errors.Is(err, grant.ErrConflict):
-		return errAgain
-	case !definite(err):
-		a.release(ctx, a.restored())
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return fmt.Errorf("%w: the lease cannot be written, so nothing was sent: %w", ErrStore, err)
+	return a.take(ctx, next)
 }
 
 // endGrant writes the retired record, whatever ctx says: a revoked token must not

@@ -3,7 +3,6 @@ package jsonfile
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,28 +17,7 @@ const MaxFile = 4 << 20
 // is refused unread, because opening one may take for ever. The error lacks the
 // path, which the caller names.
 func Read(path string) ([]byte, fs.FileMode, error) {
-	st, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, 0, bare(err)
-	case st.IsDir():
-		return nil, 0, errors.New("it is a folder")
-	case !st.Mode().IsRegular():
-		return nil, 0, errors.New("it is a pipe or a device, not a regular file")
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, 0, bare(err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
-	switch {
-	case err != nil:
-		return nil, 0, bare(err)
-	case len(b) > MaxFile:
-		return nil, 0, fmt.Errorf("it is larger than %d MiB", MaxFile>>20)
-	}
-	return b, st.Mode().Perm(), nil
+	return atomicfile.ReadRegular(path, MaxFile)
 }
 
 // Check proves that [Update] could replace the file: it is a regular file or
@@ -55,11 +33,11 @@ func Check(path string) error {
 	}
 	probe, err := os.CreateTemp(filepath.Dir(path), ".evergrant-probe-*")
 	if err != nil {
-		return fmt.Errorf("the folder of %s takes no new file: %w", path, bare(err))
+		return fmt.Errorf("the folder of %s takes no new file: %w", path, atomicfile.Bare(err))
 	}
 	_ = probe.Close()
 	if err := os.Remove(probe.Name()); err != nil {
-		return fmt.Errorf("the folder of %s cannot be used: %w", path, bare(err))
+		return fmt.Errorf("the folder of %s cannot be used: %w", path, atomicfile.Bare(err))
 	}
 	return nil
 }
@@ -96,12 +74,4 @@ func current(path string) ([]byte, fs.FileMode, error) {
 		return nil, 0, fmt.Errorf("%s cannot be read: %w", path, err)
 	}
 	return b, mode, nil
-}
-
-// bare drops the operation and the path from a file system's error.
-func bare(err error) error {
-	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
-		return pe.Err
-	}
-	return err
 }
