@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -195,11 +196,12 @@ func secretCopies(value string) []string {
 func (a *app) accompany(ctx context.Context, cmd *exec.Cmd, k *keeper, l net.Listener, o runOptions) error {
 	beside, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	stop := a.handOn(cmd)
+	started, stop := a.handOn()
 	defer stop()
 	if err := cmd.Start(); err != nil {
 		return usagef("the command cannot be run: %v", err)
 	}
+	started(cmd.Process)
 	if l != nil {
 		k.tasks.Go(func() { _ = tokensocket.New(k.newer, k.class, a.now).Serve(beside, l) })
 	}
@@ -234,32 +236,42 @@ func codeOf(e *exec.ExitError) int {
 	return e.ExitCode()
 }
 
-// handOn gives the command every signal that comes, until stop. A terminal gives
-// its own to the command by itself: once is enough.
-func (a *app) handOn(cmd *exec.Cmd) (stop func()) {
+// handOn takes every signal from now on, and gives them to the command from
+// started on: one that comes while the command is being started is not lost.
+// A terminal gives its own to the command by itself: once is enough.
+func (a *app) handOn() (started func(*os.Process), stop func()) {
 	terminal := false
 	if f, ok := a.stdin.(*os.File); ok {
 		terminal = term.IsTerminal(int(f.Fd()))
 	}
-	give := func(s os.Signal) {
-		if cmd.Process != nil && !(terminal && s == os.Interrupt) {
-			_ = cmd.Process.Signal(s) // it may have ended
+	signals, ended := make(chan os.Signal, 16), make(chan struct{})
+	take := func(s os.Signal) {
+		select {
+		case signals <- s:
+		default: // sixteen wait already
 		}
 	}
-	a.handler.Store(&give)
-	others := make(chan os.Signal, 8)
-	signal.Notify(others, passedOn()...)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for s := range others {
-			give(s)
-		}
-	}()
-	return func() {
+	a.handler.Store(&take)
+	signal.Notify(signals, passedOn()...)
+	var giving sync.WaitGroup
+	started = func(command *os.Process) {
+		giving.Go(func() {
+			for {
+				select {
+				case s := <-signals:
+					if !terminal || s != os.Interrupt {
+						_ = command.Signal(s) // it may have ended
+					}
+				case <-ended:
+					return
+				}
+			}
+		})
+	}
+	return started, func() {
 		a.handler.Store(nil)
-		signal.Stop(others)
-		close(others)
-		<-done
+		signal.Stop(signals)
+		close(ended)
+		giving.Wait()
 	}
 }
