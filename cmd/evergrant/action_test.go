@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -84,7 +85,12 @@ func cmdCutShort(ts *testscript.TestScript, neg bool, args []string) {
 	if args[1] == "kill" {
 		w.until(ts, "the spill", func() bool {
 			found, err := filepath.Glob(filepath.Join(ts.Getenv("RUNNER_TEMP"), "evergrant", "spill", "*", "*.spill"))
-			return err == nil && len(found) > 0
+			if err != nil || len(found) == 0 {
+				return false
+			}
+			// The file has its name before it has its bytes.
+			b, err := os.ReadFile(found[0])
+			return err == nil && json.Valid(b)
 		})
 		ts.Check(cmd.Process.Kill())
 		_ = cmd.Wait()
