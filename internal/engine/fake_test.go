@@ -27,6 +27,7 @@ const (
 var (
 	errLost = errors.New("the store did not answer")
 	errDisk = errors.New("the disk is full")
+	errHang = errors.New("") // from onLoad: the store hangs
 )
 
 // scenario runs one story in virtual time, on a world of its own.

@@ -22,15 +22,8 @@ type snapshot struct {
 // look loads the record, puts back what this machine still holds of it,
 // vets it, and starts the grant where it must be started.
 func (c *call) look(ctx context.Context) (snapshot, error) {
-	for {
-		s, err := c.load(ctx)
-		if err != nil {
-			return s, err
-		}
-		s, err = c.offerSpills(ctx, s)
-		if errors.Is(err, errAgain) {
-			continue
-		}
+	for refused := (*grant.Version)(nil); ; {
+		s, err := c.loadWithSpills(ctx)
 		if err != nil {
 			return s, err
 		}
@@ -42,17 +35,59 @@ func (c *call) look(ctx context.Context) (snapshot, error) {
 		}
 		if err := c.adopt(ctx, s, c.r.Seed); err != nil && !errors.Is(err, grant.ErrConflict) {
 			return s, err
+		} else if err != nil {
+			if err := c.afterConflict(ctx, refused, s.ver); err != nil {
+				return s, err
+			}
+			refused = &s.ver
 		}
 	}
 }
 
+// loadWithSpills loads the record once all that this machine holds of it is in it.
+func (c *call) loadWithSpills(ctx context.Context) (snapshot, error) {
+	for refused := (*grant.Version)(nil); ; {
+		s, err := c.load(ctx)
+		if err != nil {
+			return s, err
+		}
+		seen := s.ver
+		s, err = c.offerSpills(ctx, s)
+		if !errors.Is(err, errAgain) {
+			return s, err
+		}
+		if err := c.afterConflict(ctx, refused, seen); err != nil {
+			return s, err
+		}
+		refused = &seen
+	}
+}
+
+// afterConflict lets a conflict be followed by another look: at once where
+// somebody else has moved the record, else after a pause that counts against
+// Wait. A store that shows one version again and refuses it again contradicts
+// itself: a replica that is behind does, for a while.
+func (c *call) afterConflict(ctx context.Context, refused *grant.Version, seen grant.Version) error {
+	if refused == nil || *refused != seen {
+		return ctx.Err()
+	}
+	d := c.poll.pause(c.cfg.Jitter())
+	if d > c.left {
+		return fmt.Errorf("%w: it refuses to write over the version that it shows, again and again", ErrStore)
+	}
+	c.cfg.Logger.Info("waiting", "grant", c.id, "for", "the store to show the record that it has")
+	c.left -= d
+	return sleep(ctx, d)
+}
+
 // load asks the store until it answers. A store on this host that fails will
 // not mend by itself, and a refusal nowhere, so these are asked once. But once a
-// token is out, its fate is worth every try.
+// token is out, its fate is worth every try. The time of a try that fails counts
+// against Wait, and one that hangs is ended a Request after it.
 func (c *call) load(ctx context.Context) (snapshot, error) {
 	for {
 		at := c.now()
-		cred, ver, err := c.cfg.Store.Load(ctx, c.id)
+		cred, ver, err := c.loadWithin(ctx, max(c.left, 0)+c.t.Request)
 		switch {
 		case err == nil, errors.Is(err, grant.ErrNotFound):
 			c.watch(ver)
@@ -68,6 +103,7 @@ func (c *call) load(ctx context.Context) (snapshot, error) {
 			return snapshot{}, storeError(err)
 		}
 		c.since = time.Time{} // the store did not answer: watching starts anew
+		c.left -= c.elapsed(at)
 		d := c.poll.pause(c.cfg.Jitter())
 		if c.cfg.Store.Properties().SameHost || d > c.left {
 			return snapshot{}, fmt.Errorf("%w: %w", ErrStore, err)
@@ -78,6 +114,12 @@ func (c *call) load(ctx context.Context) (snapshot, error) {
 			return snapshot{}, err
 		}
 	}
+}
+
+func (c *call) loadWithin(ctx context.Context, limit time.Duration) (grant.Credential, grant.Version, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return c.cfg.Store.Load(ctx, c.id)
 }
 
 // watch notes since when this version has been seen without a break.

@@ -26,7 +26,12 @@ func (s *scriptedStore) Load(ctx context.Context, id grant.ID) (grant.Credential
 	n := w.loads
 	w.mu.Unlock()
 	if w.onLoad != nil {
-		if err := w.onLoad(n); err != nil {
+		err := w.onLoad(n)
+		if errors.Is(err, errHang) {
+			<-ctx.Done()
+			err = fmt.Errorf("the store hangs: %w", ctx.Err())
+		}
+		if err != nil {
 			return grant.Credential{}, "", err
 		}
 	}

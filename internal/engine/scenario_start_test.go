@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -271,4 +272,48 @@ func TestVetting(t *testing.T) {
 			t.Errorf("unavailable is not absent: %d writes", n)
 		}
 	})
+	scenario(t, "a shared store hangs", strict, func(t *testing.T, w *world) {
+		w.onLoad = func(int) error { return errHang }
+		_, err := w.access(engine.Request{Seed: w.token("rt0"), Wait: 20 * time.Second})
+		wantErr(t, "the time of a hung Load counts", err, engine.ErrStore, context.DeadlineExceeded)
+		if d := w.since(); d != 40*time.Second || w.count("load") != 1 {
+			t.Errorf("a store that hangs is given up after %v and %d Loads, want Wait and a Request (40 s) and one", d, w.count("load"))
+		}
+	})
+	scenario(t, "a shared store hangs and mends", strict, func(t *testing.T, w *world) {
+		w.keep()
+		w.onLoad = func(n int) error {
+			if n == 1 {
+				time.Sleep(15 * time.Second)
+				return errLost
+			}
+			return nil
+		}
+		out, err := w.access(engine.Request{Wait: 20 * time.Second})
+		w.wantServed("within Wait", out, err, "at7", false)
+	})
+	for name, behind := range map[string]time.Duration{"for a while": 20 * time.Second, "for ever": time.Hour} {
+		scenario(t, "a replica is behind "+name, strict, func(t *testing.T, w *world) {
+			w.keep()
+			w.onLoad = func(n int) error {
+				switch {
+				case n > 200:
+					return grant.ErrUnreadable // ends a call that does not pause
+				case w.since() < behind:
+					return grant.ErrNotFound
+				}
+				return nil
+			}
+			out, err := w.access(engine.Request{Seed: w.token("seed"), Wait: time.Minute})
+			if behind < time.Minute {
+				w.wantServed("a conflict with what is not shown", out, err, "at7", false)
+			} else {
+				wantErr(t, "a store that contradicts itself", err, engine.ErrStore)
+			}
+			if n := w.count("load"); n > 30 {
+				t.Errorf("%d Loads within a minute: no pause between them", n)
+			}
+			w.wantSent("a conflict with what is not shown")
+		})
+	}
 }

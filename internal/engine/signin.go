@@ -49,20 +49,6 @@ func (e *Engine) Expect(ctx context.Context, id grant.ID, replace bool) (*Arriva
 	return &Arrival{call: c, over: s, replace: replace}, nil
 }
 
-// loadWithSpills loads the record once all that this machine holds of it is in it.
-func (c *call) loadWithSpills(ctx context.Context) (snapshot, error) {
-	for {
-		s, err := c.load(ctx)
-		if err != nil {
-			return s, err
-		}
-		s, err = c.offerSpills(ctx, s)
-		if !errors.Is(err, errAgain) {
-			return s, err
-		}
-	}
-}
-
 // Account is whose the grant is that lives there; zero: nobody's, or not known.
 func (a *Arrival) Account() grant.Account {
 	if a.over.absent || a.over.cred.State != grant.Live {
