@@ -118,7 +118,7 @@ func TestLongJob(t *testing.T) {
 	b := newBox(t).at(issuer+"/token", client{id: simulator.DefaultClient}).seeded(seed.Refresh.Reveal())
 	b.set("EVERGRANT_STORE", "file:"+b.home+"/grants")
 	b.set("JOB_RESOURCE", issuer+"/userinfo")
-	flags := append([]string{"--speed-up", strconv.Itoa(fast * 4), "--min-ttl", wanted.String(), "shared"}, b.flags...)
+	flags := append([]string{"--speed-up", strconv.Itoa(fast), "--min-ttl", wanted.String(), "shared"}, b.flags...)
 
 	self, err := os.Executable()
 	must(t, err)

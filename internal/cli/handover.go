@@ -178,10 +178,11 @@ func registryHost(server string) string {
 }
 
 func (a *app) helpKubernetes(ctx context.Context, args []string, o handoverOptions) error {
-	if err := handover.CheckKubernetes(a.env.get("KUBERNETES_EXEC_INFO")); err != nil {
+	version, err := handover.KubernetesVersion(a.env.get("KUBERNETES_EXEC_INFO"))
+	if err != nil {
 		return usagef("%v", err)
 	}
-	return a.answer(ctx, args, o, grant.Secret{}, func(t grant.AccessToken) error { return handover.WriteKubernetes(a.stdout, t) })
+	return a.answer(ctx, args, o, grant.Secret{}, func(t grant.AccessToken) error { return handover.WriteKubernetes(a.stdout, version, t) })
 }
 
 // helpClaude is token, under the name of who asks.

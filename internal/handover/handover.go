@@ -63,9 +63,10 @@ func WriteGit(w io.Writer, user string, t grant.AccessToken) error {
 	return err
 }
 
-// WriteKubernetes answers kubectl and other programs that use client-go.
-// Source: Kubernetes documentation, "client-go credential plugins", ExecCredential v1.
-func WriteKubernetes(w io.Writer, t grant.AccessToken) error {
+// WriteKubernetes answers kubectl and other programs that use client-go, in the
+// version that [KubernetesVersion] has read.
+// Source: Kubernetes documentation, "client-go credential plugins", ExecCredential.
+func WriteKubernetes(w io.Writer, version string, t grant.AccessToken) error {
 	if err := t.Deliverable(); err != nil {
 		return err
 	}
@@ -77,27 +78,31 @@ func WriteKubernetes(w io.Writer, t grant.AccessToken) error {
 		Kind       string `json:"kind"`
 		APIVersion string `json:"apiVersion"`
 		Status     status `json:"status"`
-	}{"ExecCredential", kubernetesVersion, status{t.Expiry.UTC().Format(time.RFC3339), t.Value.Reveal()}})
+	}{"ExecCredential", version, status{t.Expiry.UTC().Format(time.RFC3339), t.Value.Reveal()}})
 }
 
-const kubernetesVersion = "client.authentication.k8s.io/v1"
+const (
+	kubernetesV1   = "client.authentication.k8s.io/v1"
+	kubernetesBeta = "client.authentication.k8s.io/v1beta1" // all that kubectl before 1.22 knows
+)
 
-// CheckKubernetes holds the request that kubectl puts into KUBERNETES_EXEC_INFO
-// to the version that is answered; an empty one is no request, and fine.
-func CheckKubernetes(info string) error {
+// KubernetesVersion reads the version of the answer from the request that kubectl
+// puts into KUBERNETES_EXEC_INFO. Both versions have the members that a token
+// needs; an empty info is no request, and gets v1.
+func KubernetesVersion(info string) (string, error) {
 	if info == "" {
-		return nil
+		return kubernetesV1, nil
 	}
 	var q struct {
 		APIVersion string `json:"apiVersion"`
 	}
 	if err := json.Unmarshal([]byte(info), &q); err != nil {
-		return errors.New("KUBERNETES_EXEC_INFO holds no JSON object")
+		return "", errors.New("KUBERNETES_EXEC_INFO holds no JSON object")
 	}
-	if q.APIVersion != kubernetesVersion {
-		return fmt.Errorf("the kubeconfig asks for another version of ExecCredential; write apiVersion: %s there", kubernetesVersion)
+	if q.APIVersion != kubernetesV1 && q.APIVersion != kubernetesBeta {
+		return "", fmt.Errorf("the kubeconfig asks for another version of ExecCredential; write apiVersion: %s there", kubernetesV1)
 	}
-	return nil
+	return q.APIVersion, nil
 }
 
 // ReadDocker reads the registry that docker asks for.
@@ -121,6 +126,15 @@ func WriteDocker(w io.Writer, server, user string, t grant.AccessToken) error {
 		return err
 	}
 	return json.NewEncoder(w).Encode(struct{ ServerURL, Username, Secret string }{server, user, t.Value.Reveal()})
+}
+
+// WritePlain writes the token and a newline, as Claude Code's apiKeyHelper does.
+func WritePlain(w io.Writer, t grant.AccessToken) error {
+	if err := t.Deliverable(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%s\n", t.Value.Reveal())
+	return err
 }
 
 // WriteCurl writes a configuration for curl --config -: a header that appears on

@@ -33,7 +33,7 @@ func TestGit(t *testing.T) {
 func TestKubernetes(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	if err := handover.WriteKubernetes(&out, token); err != nil {
+	if err := handover.WriteKubernetes(&out, "client.authentication.k8s.io/v1", token); err != nil {
 		t.Fatal(err)
 	}
 	var got struct {
@@ -46,12 +46,15 @@ func TestKubernetes(t *testing.T) {
 	if got.Kind != "ExecCredential" || got.APIVersion != "client.authentication.k8s.io/v1" || got.Status.Token != token.Value.Reveal() || got.Status.ExpirationTimestamp != "2026-01-02T03:04:05Z" {
 		t.Errorf("kind %s, version %s, ends %s", got.Kind, got.APIVersion, got.Status.ExpirationTimestamp)
 	}
-	for info, fine := range map[string]bool{
-		"": true, `{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential"}`: true,
-		`{"apiVersion":"client.authentication.k8s.io/v1beta1"}`: false, `{`: false, `[]`: false,
+	for info, want := range map[string]string{
+		"": "client.authentication.k8s.io/v1",
+		`{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential"}`: "client.authentication.k8s.io/v1",
+		`{"apiVersion":"client.authentication.k8s.io/v1beta1"}`:                    "client.authentication.k8s.io/v1beta1",
+		`{"apiVersion":"client.authentication.k8s.io/v1alpha1"}`:                   "",
+		`{`: "", `[]`: "",
 	} {
-		if err := handover.CheckKubernetes(info); (err == nil) != fine {
-			t.Errorf("%s: %v", info, err)
+		if version, err := handover.KubernetesVersion(info); version != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v", info, version, err)
 		}
 	}
 }
@@ -91,7 +94,7 @@ func TestUndeliverable(t *testing.T) {
 	bad.Value = grant.NewSecret("a\nusername=b")
 	var out bytes.Buffer
 	for name, err := range map[string]error{
-		"git": handover.WriteGit(&out, "u", bad), "kubernetes": handover.WriteKubernetes(&out, bad),
+		"git": handover.WriteGit(&out, "u", bad), "kubernetes": handover.WriteKubernetes(&out, "v", bad),
 		"docker": handover.WriteDocker(&out, "r", "u", bad), "curl": handover.WriteCurl(&out, bad),
 	} {
 		if err == nil {
