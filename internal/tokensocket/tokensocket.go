@@ -74,11 +74,18 @@ func Listen(path string) (net.Listener, error) {
 	return &named{l, path}, nil
 }
 
+// longest is what the address of a Unix socket holds: 103 bytes and a zero on
+// macOS and BSD, four more on Linux (unix(4), unix(7)).
+const longest = 103
+
 // listenPrivately makes the socket in a folder that only this user can enter,
 // and moves it once its mode is right: at no moment could anybody else connect.
 // The process's file mode mask would do the same to every file that another
 // goroutine makes meanwhile.
 func listenPrivately(path string) (*net.UnixListener, error) {
+	if n := max(len(path), len(filepath.Dir(path))+len("/.evergrant-4294967295/s")); n > longest {
+		return nil, fmt.Errorf("its path is %d bytes too long for a Unix socket: choose a folder with a shorter one", n-longest)
+	}
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".evergrant-")
 	if err != nil {
 		return nil, err

@@ -185,4 +185,11 @@ func TestListen(t *testing.T) {
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
 	}
+	deep := filepath.Join(t.TempDir(), strings.Repeat("d", 90))
+	if err := os.Mkdir(deep, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tokensocket.Listen(filepath.Join(deep, "s")); err == nil || !strings.Contains(err.Error(), "bytes too long for a Unix socket: choose a folder") {
+		t.Errorf("a path that no socket can have: %v", err)
+	}
 }

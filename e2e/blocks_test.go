@@ -1,0 +1,300 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"evergrant/internal/grant"
+)
+
+// block is a block of commands in a document.
+type block struct {
+	at   string // its document and the first words of its first line
+	text string
+	// marked: TestREADME of the docs package pastes it.
+	marked bool
+}
+
+// blocks reads every block of commands that the documents have.
+func blocks(t *testing.T) map[string]block {
+	t.Helper()
+	const root = ".."
+	paths, err := filepath.Glob(filepath.Join(root, "*.md"))
+	must(t, err)
+	more, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	must(t, err)
+	fence := regexp.MustCompile("(?ms)(<!-- run -->\n)?^```(?:sh|bash|console|shell)\n(.*?)^```")
+	found := map[string]block{}
+	for _, path := range append(paths, more...) {
+		text, err := os.ReadFile(path)
+		must(t, err)
+		name, err := filepath.Rel(root, path)
+		must(t, err)
+		for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
+			words := strings.Fields(m[2])
+			b := block{at: name + ": " + strings.Join(words[:min(4, len(words))], " "), text: m[2], marked: m[1] != ""}
+			if _, twice := found[b.at]; twice {
+				t.Fatalf("%s: two blocks begin like that", b.at)
+			}
+			found[b.at] = b
+		}
+	}
+	return found
+}
+
+// elsewhere are the blocks that another test executes, or that none can.
+var elsewhere = map[string]string{
+	"README.md: make demo # jobs":                                       "TestMakeBlock and .ci/run, which calls make test first",
+	"docs/cli.md: evergrant login acme/gitlab --provider":               "TestLoginInDocuments",
+	"docs/cli.md: evergrant logout acme/gitlab --provider":              "TestLoginInDocuments",
+	`docs/github.md: CLAUDE_CONFIG_DIR="$HOME/claude-ci" claude # then`: "none: it opens the vendor's own program, and a person signs in there",
+}
+
+const commit = "0123456789abcdef0123456789abcdef01234567"
+
+// TestBlocks pastes each block of the documents into a shell, with the real
+// programs that it names. What a reader is told to replace is replaced; what
+// lies on the network is a server of this machine.
+func TestBlocks(t *testing.T) {
+	all := blocks(t)
+	for at, b := range all {
+		if _, ok := elsewhere[at]; !ok && !b.marked && worlds[at] == nil {
+			t.Errorf("%s: no test executes this block", at)
+		}
+	}
+	for _, at := range slices.Concat(slices.Collect(maps.Keys(worlds)), slices.Collect(maps.Keys(elsewhere))) {
+		if _, ok := all[at]; !ok {
+			t.Errorf("%s: no document has this block any more", at)
+		}
+	}
+	for i, at := range slices.Sorted(maps.Keys(worlds)) {
+		t.Run(fmt.Sprint(i), func(t *testing.T) { // a short name: a socket's path holds it
+			t.Log(at)
+			worlds[at](t, all[at].text)
+		})
+	}
+	part("%-19s %d blocks of commands pasted into a shell", "documents", len(worlds))
+}
+
+var worlds = map[string]func(t *testing.T, text string){
+	"README.md: evergrant init github --template":                                           initBlock,
+	"docs/cli.md: evergrant run acme/api --token-socket":                                    runBlock,
+	`docs/github.md: jq -r .claudeAiOauth.refreshToken "$HOME/claude-ci/.credentials.json"`: claudeBlock,
+	`docs/github.md: printf %s "$TOKEN" |`:                                                  genericBlock,
+	`docs/github.md: export EVERGRANT_KEY="$(cat evergrant.key)" EVERGRANT_GIT_TOKEN="$(gh`: rescueBlock,
+	`docs/github.md: export EVERGRANT_KEY="$(cat evergrant.key)" evergrant`:                 rotateBlock,
+	"docs/providers.md: evergrant refresh acme/api --token-url":                             refreshBlock,
+	"docs/record-format.md: git fetch origin refs/evergrant/acme+gitlab":                    fetchBlock,
+}
+
+func initBlock(t *testing.T, text string) {
+	b, _, _ := atSimulator(t)
+	b.git(t, "init", "--quiet")
+	b.shell(t, "set -eu\n"+strings.ReplaceAll(text, "OWNER/evergrant@COMMIT", "acme/evergrant@"+commit))
+	if found, err := filepath.Glob(filepath.Join(b.home, ".github", "workflows", "*.yml")); err != nil || len(found) != 1 {
+		t.Errorf("%d workflows, %v", len(found), err)
+	}
+}
+
+// runBlock: the first line runs a job, in which the others stand.
+func runBlock(t *testing.T, text string) {
+	b, srv, _ := atSimulator(t)
+	line, inJob, _ := strings.Cut(text, "\n")
+	must(t, os.WriteFile(filepath.Join(b.home, "long-job"), []byte("#!/bin/sh\nset -e\n"+inJob), 0o700))
+	runtime := filepath.Join(b.home, "runtime")
+	must(t, os.Mkdir(runtime, 0o700))
+	b.set("XDG_RUNTIME_DIR", runtime)
+	out := b.shell(t, strings.Replace(line, "evergrant run", "evergrant run "+strings.Join(b.flags, " "), 1))
+	for _, want := range []string{`"generation":2`, `"expires_in":`} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %s in what the job prints", want)
+		}
+	}
+	if l := srv.Ledger(); len(l.Presentations) != 1 {
+		t.Errorf("%d token requests", len(l.Presentations))
+	}
+}
+
+// path is what a reader's shell finds programs by.
+func (b *box) path() {
+	b.set("PATH", filepath.Dir(os.Getenv("EVERGRANT_E2E_BINARY"))+":"+os.Getenv("PATH"))
+}
+
+// withGitHub lets gh set secrets at a server that is held to GitHub's description.
+func withGitHub(t *testing.T, b *box) (value func(name string) string) {
+	t.Helper()
+	g := startGitHub(t)
+	b.secrets = append(b.secrets, githubToken)
+	for name, value := range map[string]string{"GH_HOST": "github.localhost", "GH_REPO": "github.localhost/acme/widgets", "GH_TOKEN": githubToken,
+		"HTTP_PROXY": g.URL, "http_proxy": g.URL, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "GH_NO_UPDATE_NOTIFIER": "1"} {
+		b.set(name, value)
+	}
+	return func(name string) string {
+		v, ok := g.Value("acme/widgets", name)
+		if !ok {
+			t.Errorf("no secret %s was set", name)
+		}
+		return v
+	}
+}
+
+func (b *box) file(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(b.home, name))
+	must(t, err)
+	return strings.TrimSpace(string(text))
+}
+
+func claudeBlock(t *testing.T, text string) {
+	b, _, _ := atSimulator(t)
+	b.git(t, "init", "--quiet")
+	value := withGitHub(t, b)
+	must(t, os.Mkdir(filepath.Join(b.home, "claude-ci"), 0o700))
+	must(t, os.WriteFile(filepath.Join(b.home, "claude-ci", ".credentials.json"), []byte(`{"claudeAiOauth":{"accessToken":"a","refreshToken":"the-refresh-token","expiresAt":1}}`), 0o600))
+	b.shell(t, "set -eu\n"+strings.ReplaceAll(text, "OWNER/evergrant@COMMIT", "acme/evergrant@"+commit))
+	if value("CLAUDE_REFRESH_TOKEN") != "the-refresh-token" || strings.TrimSpace(value("EVERGRANT_KEY")) != b.file(t, "evergrant.key") {
+		t.Error("the secrets are not what the files hold")
+	}
+}
+
+func genericBlock(t *testing.T, text string) {
+	b, _, _ := atSimulator(t)
+	b.git(t, "init", "--quiet")
+	value := withGitHub(t, b)
+	b.set("TOKEN", "the-refresh-token")
+	b.shell(t, "set -eu\n"+strings.ReplaceAll(text, "OWNER/evergrant@COMMIT", "acme/evergrant@"+commit))
+	if value("GITLAB_REFRESH_TOKEN") != "the-refresh-token" || strings.TrimSpace(value("EVERGRANT_KEY")) != b.file(t, "evergrant.key") {
+		t.Error("the secrets are not what the files hold")
+	}
+}
+
+// rescueBlock: a forge takes the lease and then nothing more; the log is all that
+// is left of the job's machine.
+func rescueBlock(t *testing.T, text string) {
+	b, srv, _ := atSimulator(t)
+	repository := b.onGit(t)
+	b.path()
+	withGitHub(t, b)
+	must(t, os.WriteFile(filepath.Join(b.home, "evergrant.key"), []byte(b.get("EVERGRANT_KEY")+"\n"), 0o600))
+	b.deliver(t, "--force", "acme/api")
+	hook := filepath.Join(repository, "hooks", "pre-receive")
+	must(t, os.MkdirAll(filepath.Dir(hook), 0o755))
+	must(t, os.WriteFile(hook, []byte("#!/bin/sh\n[ ! -e \"$0.first\" ] || exit 1\n: >\"$0.first\"\n"), 0o755))
+	r := b.fails(t, 7, "--force", "--speed-up", "20", "acme/api")
+	must(t, os.WriteFile(filepath.Join(b.home, "LOG"), []byte(r.stderr), 0o600))
+	must(t, os.Remove(hook))
+	must(t, os.RemoveAll(b.stateDir()))
+	b.unset("EVERGRANT_KEY")
+	b.shell(t, "set -eu\n"+strings.ReplaceAll(text, "git:https://github.com/OWNER/REPO", "git:"+repository))
+	b.set("EVERGRANT_KEY", b.file(t, "evergrant.key"))
+	if d := b.deliver(t, "acme/api"); d.Generation != 3 || !srv.AccessValid(grant.NewSecret(d.token)) {
+		t.Errorf("after the rescue the grant is at generation %d", d.Generation)
+	}
+}
+
+func rotateBlock(t *testing.T, text string) {
+	b, _, _ := atSimulator(t)
+	repository := b.onGit(t)
+	b.path()
+	value := withGitHub(t, b)
+	must(t, os.WriteFile(filepath.Join(b.home, "evergrant.key"), []byte(b.get("EVERGRANT_KEY")+"\n"), 0o600))
+	b.deliver(t, "--force", "acme/api")
+	b.shell(t, "set -eu\n"+strings.ReplaceAll(text, "git:https://github.com/OWNER/REPO", "git:"+repository))
+	b.fails(t, 6, "acme/api") // by the old key
+	b.set("EVERGRANT_KEY", strings.TrimSpace(value("EVERGRANT_KEY")))
+	if d := b.deliver(t, "acme/api"); d.Generation != 2 {
+		t.Errorf("by the new key: generation %d", d.Generation)
+	}
+}
+
+func refreshBlock(t *testing.T, text string) {
+	b, srv, issuer := atSimulator(t)
+	b.shell(t, "set -eu\n"+strings.NewReplacer("https://auth.example.com/oauth/token", issuer+"/token", "my-client", b.flags[3]).Replace(text))
+	if l := srv.Ledger(); len(l.Presentations) != 1 {
+		t.Errorf("%d token requests", len(l.Presentations))
+	}
+}
+
+func fetchBlock(t *testing.T, text string) {
+	b, _, _ := atSimulator(t)
+	repository := b.onGit(t)
+	b.deliver(t, "acme/gitlab")
+	clone := filepath.Join(b.home, "clone")
+	b.git(t, "clone", "--quiet", repository, clone)
+	if out := b.shell(t, "cd clone && "+text); !strings.Contains(out, `"sealed":"`) || !strings.Contains(out, `"proof":"`) {
+		t.Errorf("git shows %q", out)
+	}
+}
+
+// TestMakeBlock: the first thing that a newcomer types.
+func TestMakeBlock(t *testing.T) {
+	line, _, _ := strings.Cut(blocks(t)["README.md: make demo # jobs"].text, "\n")
+	cmd := exec.Command("sh", "-c", line)
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "GOFLAGS=-modcacherw", "GOMODCACHE="+goEnv(t, "GOMODCACHE"), "GOCACHE="+goEnv(t, "GOCACHE"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+}
+
+func goEnv(t *testing.T, name string) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", name).Output()
+	must(t, err)
+	return strings.TrimSpace(string(out))
+}
+
+// TestLoginInDocuments signs in by each line that the documents have, in a real
+// browser, and logs out.
+func TestLoginInDocuments(t *testing.T) {
+	all := blocks(t)
+	s := startServer(t, nil)
+	b, opened := s.desk(t)
+	b.set("DISPLAY", ":99")
+	b.set("EVERGRANT_STORE", "file:"+b.store)
+	b.set("PATH", b.get("PATH")+":"+filepath.Dir(os.Getenv("EVERGRANT_E2E_BINARY"))+":"+os.Getenv("PATH"))
+	ends := fmt.Sprintf(" --token-url %s --scope 'openid offline_access email' --param prompt=consent", s.tokenURL())
+	here := strings.NewReplacer("YOUR_APPLICATION_ID", person.id, "YOUR_CLIENT", person.id,
+		"https://id.example.com/authorize", s.issuer+"/auth", "https://id.example.com/token", s.tokenURL(), "https://id.example.com", s.issuer)
+	logins := 0
+	for line := range strings.Lines(all["docs/cli.md: evergrant login acme/gitlab --provider"].text) {
+		line = here.Replace(strings.TrimSpace(line))
+		if strings.Contains(line, "--provider gitlab") { // of a GitLab that is here
+			line += " --authorize-url " + s.issuer + "/auth" + ends
+		} else {
+			line += " --scope 'openid offline_access email' --param prompt=consent --replace"
+		}
+		ended := make(chan string, 1)
+		go func() {
+			cmd := exec.Command("sh", "-c", line)
+			cmd.Dir, cmd.Env = b.home, append([]string{"HOME=" + b.home, "XDG_STATE_HOME=" + b.stateDir()}, b.env...)
+			out, err := cmd.CombinedOutput()
+			ended <- fmt.Sprintf("%s\n%sexit: %v", line, out, err)
+		}()
+		address := waitFile(t, opened)
+		must(t, os.Remove(opened))
+		web := startBrowser(t)
+		web.open(address)
+		web.signIn("ada")
+		web.until("page of evergrant", `document.title.startsWith("evergrant")`)
+		if out := <-ended; !strings.HasSuffix(out, "exit: <nil>") || !strings.Contains(out, "is saved") {
+			t.Fatal(out)
+		}
+		logins++
+	}
+	out := b.shell(t, here.Replace(strings.TrimSpace(all["docs/cli.md: evergrant logout acme/gitlab --provider"].text))+
+		" --token-url "+s.tokenURL()+" --revoke-url "+s.issuer+"/token/revocation")
+	if !strings.Contains(out, "revoked at the provider: yes") {
+		t.Errorf("logout says %s", out)
+	}
+	part("login: by the %d lines of the documents, and the logout", logins)
+}
