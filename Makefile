@@ -1,12 +1,17 @@
 # Everything runs on a fresh machine with Go; what a target needs besides, it
 # installs or names.
-.PHONY: build demo test mutants e2e e2e-full chaos bench performance lint fuzz
+.PHONY: build demo test mutants e2e e2e-full chaos bench performance lint cross snapshot fuzz
 
 export CGO_ENABLED ?= 0
 BIN := $(CURDIR)/bin/evergrant
 
+# What changes the bytes is not this machine's, be it kept by go env -w; where
+# modules come from and lie, is.
+RELEASED := CGO_ENABLED=0 GOENV=off GOFLAGS= GOEXPERIMENT= GOAMD64=v1 GOARM64=v8.0 GOFIPS140=off GOWORK=off
+FETCHED = GOPROXY="$$(go env GOPROXY)" GOMODCACHE="$$(go env GOMODCACHE)" GOCACHE="$$(go env GOCACHE)"
+
 build: ## the static binary, as it is released
-	go build -tags nethttpomithttp2 -trimpath -buildvcs=false -ldflags='-s -w' -o $(BIN) ./cmd/evergrant
+	$(FETCHED) $(RELEASED) go build -tags nethttpomithttp2 -trimpath -buildvcs=false -ldflags='-s -w' -o $(BIN) ./cmd/evergrant
 
 demo: build ## the whole story on this machine in seconds: no account, no network
 	$(BIN) demo
@@ -22,14 +27,24 @@ lint:
 	go vet -tags e2e ./e2e ./internal/store/git ./scripts
 	go vet -tags mutants ./internal/mutants
 
+cross: ## builds the program for the systems that this one is not, and vets its code for Windows and macOS
+	@set -e; for target in darwin/amd64 darwin/arm64 linux/arm64 windows/amd64 windows/arm64; do \
+	  export GOOS=$${target%/*} GOARCH=$${target#*/}; echo "go build, $$target"; \
+	  go build -tags nethttpomithttp2 -trimpath -buildvcs=false -ldflags='-s -w' -o /dev/null ./cmd/evergrant; \
+	  case $$target in darwin/arm64 | windows/amd64) echo "go vet, $$target"; go vet -tags nethttpomithttp2 ./cmd/... ./internal/...;; esac; \
+	done
+
+snapshot: ## all that a release has, in dist/, without a release; needs Linux, git and jq, and installs goreleaser and syft
+	bash packaging/snapshot dist
+
 mutants: ## takes one rule of the protocol after another out and expects a test to fail
 	go test -tags mutants -count=1 ./internal/mutants
 
-e2e: ## the real binary against real peers, which it installs (npm, Go modules); mounts small disks; then chaos, short
+e2e: cross ## the real binary against real peers, which it installs (npm, Go modules); mounts small disks; then chaos, short
 	bash e2e/run
 	bash chaos/run -short
 
-e2e-full: mutants ## with the slow ones: a real forge, each parser fuzzed for a minute, 1,500 seeds, chaos in its long form (two hours)
+e2e-full: cross mutants ## with the slow ones: a real forge, the files of a release, each parser fuzzed for a minute, 1,500 seeds, chaos in its long form (two hours)
 	EVERGRANT_E2E_FULL=1 bash e2e/run
 	go test -count=1 -timeout 30m ./internal/sim -run TestSurvival -seeds 1500 -v
 	$(MAKE) fuzz FUZZTIME=60s

@@ -19,7 +19,7 @@ const suffix = windows ? '.exe' : '';
 const inputs = `
   grant provider refresh-token token-url issuer client-id client-secret client-auth body scope param store key recipient
   min-ttl after force wait best-effort no-revoke-running no-create min-generation single-writer allow-public github-token
-  git-token sink env-name`.trim().split(/\s+/);
+  git-token sink env-name keep-fresh keep-fresh-for notify notify-format`.trim().split(/\s+/);
 
 // What every program needs to run at all, and to find its way out.
 const always = `
@@ -29,9 +29,9 @@ const always = `
   SSL_CERT_FILE SSL_CERT_DIR GIT_SSL_CAINFO NO_COLOR`.trim().split(/\s+/);
 
 // What the program reads of the job. GITHUB_TOKEN and its like are not here: a
-// token is an input.
+// token is an input. By the tracking id the runner finds what a job has left running.
 const job = `
-  SSH_AUTH_SOCK XDG_STATE_HOME CI
+  SSH_AUTH_SOCK XDG_STATE_HOME CI RUNNER_TRACKING_ID
   GITHUB_ACTIONS GITHUB_SERVER_URL GITHUB_REPOSITORY GITHUB_API_URL GITHUB_EVENT_PATH GITHUB_RUN_ID GITHUB_RUN_ATTEMPT
   GITHUB_OUTPUT GITHUB_ENV GITHUB_STATE GITHUB_STEP_SUMMARY GITHUB_WORKSPACE RUNNER_TEMP RUNNER_DEBUG`.trim().split(/\s+/);
 
@@ -198,8 +198,8 @@ function saveState(name, value) {
 
 async function run(name) {
   if (!process.env.RUNNER_TEMP) throw new Refusal('RUNNER_TEMP is not set: this works only in a step of GitHub Actions');
-  // Nothing was ever spilled: there is nothing to do, and no program to fetch for it.
-  if (name === 'post' && !existsSync(join(process.env.RUNNER_TEMP, 'evergrant', 'spill'))) return 0;
+  // Nothing was ever spilled or left running: there is nothing to do, and no program to fetch for it.
+  if (name === 'post' && !process.env.STATE_keeper && !existsSync(join(process.env.RUNNER_TEMP, 'evergrant', 'spill'))) return 0;
   const expected = name === 'post' ? process.env.STATE_digest : undefined;
   const path = await find(expected);
   const digest = digestOf(path);

@@ -124,6 +124,26 @@ func TestREADME(t *testing.T) {
 	}
 }
 
+// TestTry pastes the block that needs nothing: no account, no network.
+func TestTry(t *testing.T) {
+	t.Parallel()
+	block := regexp.MustCompile("(?s)<!-- try -->\n```sh\n(.*?)```").FindStringSubmatch(read(t, "README.md"))
+	if block == nil {
+		t.Fatal("README.md has no block marked <!-- try -->")
+	}
+	home := t.TempDir()
+	if err := os.Rename(program(t), filepath.Join(home, "bin")); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", "set -eu\ntrap 'kill $!' EXIT\n"+block[1])
+	cmd.Dir = home
+	cmd.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH")}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("try/gitlab: refreshed, generation 2")) {
+		t.Errorf("the README's commands: %v\n%s", err, out)
+	}
+}
+
 // simulated are the settings that simulate --json prints.
 type simulated struct {
 	TokenURL     string `json:"token_url"`
@@ -229,10 +249,10 @@ func TestFlags(t *testing.T) {
 	t.Parallel()
 	dir, flag := program(t), regexp.MustCompile(`--[a-z][a-z-]+`)
 	have := map[string]bool{"--help": true, "--verbose": true, "--quiet": true}
-	for _, command := range [][]string{{"refresh"}, {"token"}, {"run"}, {"helper", "git-credential"}, {"status"}, {"login"}, {"logout"}, {"repair"}, {"import"}, {"rescue"}, {"providers"},
+	for _, command := range [][]string{{}, {"refresh"}, {"token"}, {"run"}, {"helper", "git-credential"}, {"status"}, {"doctor"}, {"login"}, {"logout"}, {"repair"}, {"import"}, {"rescue"}, {"providers"},
 		{"key", "new"}, {"key", "show-recipient"}, {"key", "rotate"}, {"init", "github"}, {"simulate"}, {"demo"}, {"version"}} {
 		for line := range strings.Lines(string(evergrant(t, dir, append(command, "--help")...))) {
-			if f := flag.FindString(line); f != "" && regexp.MustCompile(`^ +(-\w, )?--`).MatchString(line) {
+			if f := flag.FindString(line); f != "" && regexp.MustCompile(`^  (-\w, )?--`).MatchString(line) {
 				have[f] = true
 			}
 		}

@@ -14,16 +14,20 @@ import (
 	"evergrant/internal/githubapi/double"
 )
 
-// secretsOf is the environment whose secrets the workflows read and write.
-const secretsOf = repository + ":evergrant"
+// secretsOf is the environment whose secrets the workflows read and write, and
+// publishedTo the one of the access token alone.
+const (
+	secretsOf   = repository + ":evergrant"
+	publishedTo = repository + ":evergrant-token"
+)
 
 // github is a double of GitHub's API that has the stage's repository and the
-// environment of the workflows' secrets. The tokens may write them.
+// environments of the workflows' secrets. The tokens may write them.
 func (s *stage) github(t *testing.T, tokens ...string) *double.Server {
 	t.Helper()
 	g, err := double.New(double.Config{})
 	must(t, err)
-	must(t, g.AddRepository(repository, "evergrant"))
+	must(t, g.AddRepository(repository, "evergrant", "evergrant-token"))
 	for _, token := range tokens {
 		g.Allow(token, double.Write)
 	}
@@ -169,61 +173,5 @@ func (s *stage) spentNothing(t *testing.T, g *double.Server, next func() *run, c
 		if s.run(t, r); r.code() == 0 || !strings.Contains(r.told(), "checksum did NOT match") {
 			t.Errorf("a script that was changed: exit %d\n%s", r.code(), r.told())
 		}
-	}
-}
-
-// TestActScheduled lets the scheduled workflow and its reader work in turn, for
-// five generations: the writer keeps the login in the git store and publishes
-// the access token; the reader has nothing but that.
-func TestActScheduled(t *testing.T) {
-	started := time.Now()
-	server := startServerWith(t, nil, 61*time.Second)
-	s := newStage(t, server)
-	g := s.github(t, s.token)
-	s.forge.Intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		if path, ok := strings.CutPrefix(r.URL.Path, "/api/v3"); ok && strings.Contains(path, "/secrets/") {
-			http.StripPrefix("/api/v3", g).ServeHTTP(w, r)
-			return
-		}
-		s.api(w, r, next)
-	})
-	keeper, readers := s.workflow(t, "scheduled"), s.alone(t, "scheduled-reader")
-	const generations = 5
-	var last string
-	for i := range generations {
-		r := s.dispatched(0)
-		r.workflow = keeper
-		if i > 0 {
-			r.event, r.payload = "schedule", map[string]any{"schedule": "37 * * * *", "repository": map[string]any{"full_name": repository, "private": true}}
-		}
-		r.secrets = map[string]string{"EVERGRANT_REFRESH_TOKEN": s.seed, "EVERGRANT_KEY": s.key, "EVERGRANT_GITHUB_TOKEN": s.token}
-		if s.run(t, r); r.code() != 0 {
-			t.Fatalf("the writer: exit %d\n%s", r.code(), r.told())
-		}
-		server.expect(t, "the writer", refreshes(1))
-		published, there := g.Value(secretsOf, "EVERGRANT_ACCESS_TOKEN")
-		if !there || published == last {
-			t.Fatalf("the secret is there: %v, and new: %v", there, published != last)
-		}
-		r = s.dispatched(0)
-		r.workflow, r.secrets = readers, map[string]string{"EVERGRANT_ACCESS_TOKEN": published}
-		if token := s.worked(t, s.run(t, r)); token != published || !server.alive(t, token) {
-			t.Fatal("the reader's token is not what was published, or not good at the provider")
-		}
-		server.expect(t, "a reader", counts{})
-		last = published
-	}
-	r := s.dispatched(0)
-	r.workflow, r.secrets = readers, map[string]string{"EVERGRANT_ACCESS_TOKEN": ""}
-	if s.run(t, r); r.code() == 0 || !strings.Contains(r.told(), "run evergrant-scheduled once") {
-		t.Errorf("a reader without a secret: exit %d\n%s", r.code(), r.told())
-	}
-	if s.twice() != 0 {
-		t.Errorf("%d refresh tokens were presented twice", s.twice())
-	}
-	found := s.clean(t)
-	if !t.Failed() {
-		part("%-19s writer and reader in turn for %d generations: one token request each, token published as a secret and good at the provider; no secret in %d texts (%.0f s)",
-			"act, scheduled", generations, found.texts, time.Since(started).Seconds())
 	}
 }

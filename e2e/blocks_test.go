@@ -20,7 +20,7 @@ import (
 type block struct {
 	at   string // its document and the first words of its first line
 	text string
-	// marked: TestREADME of the docs package pastes it.
+	// marked: TestREADME or TestTry of the docs package pastes it.
 	marked bool
 }
 
@@ -32,7 +32,7 @@ func blocks(t *testing.T) map[string]block {
 	must(t, err)
 	more, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	must(t, err)
-	fence := regexp.MustCompile("(?ms)(<!-- run -->\n)?^```(?:sh|bash|console|shell)\n(.*?)^```")
+	fence := regexp.MustCompile("(?ms)(<!-- (?:run|try) -->\n)?^```(?:sh|bash|console|shell)\n(.*?)^```")
 	found := map[string]block{}
 	for _, path := range append(paths, more...) {
 		text, err := os.ReadFile(path)
@@ -41,7 +41,7 @@ func blocks(t *testing.T) map[string]block {
 		must(t, err)
 		for _, m := range fence.FindAllStringSubmatch(string(text), -1) {
 			words := strings.Fields(m[2])
-			b := block{at: name + ": " + strings.Join(words[:min(4, len(words))], " "), text: m[2], marked: m[1] != ""}
+			b := block{at: name + ": " + strings.Join(words[:min(5, len(words))], " "), text: m[2], marked: m[1] != ""}
 			if _, twice := found[b.at]; twice {
 				t.Fatalf("%s: two blocks begin like that", b.at)
 			}
@@ -53,10 +53,13 @@ func blocks(t *testing.T) map[string]block {
 
 // elsewhere are the blocks that another test executes, or that none can.
 var elsewhere = map[string]string{
-	"README.md: make demo # jobs":                                       "TestMakeBlock and .ci/run, which calls make test first",
-	"docs/cli.md: evergrant login acme/gitlab --provider":               "TestLoginInDocuments",
-	"docs/cli.md: evergrant logout acme/gitlab --provider":              "TestLoginInDocuments",
-	`docs/github.md: CLAUDE_CONFIG_DIR="$HOME/claude-ci" claude # then`: "none: it opens the vendor's own program, and a person signs in there",
+	"docs/install.md: sha256sum --check --ignore-missing SHA256SUMS #":          "TestSnapshotBlock, in the long form",
+	"docs/install.md: sha256sum --check --ignore-missing SHA256SUMS sudo":       "TestSnapshotDeb, in the long form and into a folder",
+	"docs/install.md: mkdir -p context/linux/amd64 grants state":                "TestSnapshotImage, in the long form",
+	"README.md: make demo # jobs race,":                                         "TestMakeBlock and .ci/run, which calls make test first",
+	"docs/cli.md: evergrant login acme/gitlab --provider gitlab":                "TestLoginInDocuments",
+	"docs/cli.md: evergrant logout acme/gitlab --provider gitlab":               "TestLoginInDocuments",
+	`docs/github.md: CLAUDE_CONFIG_DIR="$HOME/claude-ci" claude # then /login,`: "none: it opens the vendor's own program, and a person signs in there",
 }
 
 const commit = "0123456789abcdef0123456789abcdef01234567"
@@ -86,20 +89,35 @@ func TestBlocks(t *testing.T) {
 }
 
 var worlds = map[string]func(t *testing.T, text string){
-	"README.md: evergrant init github --template":                                           initBlock,
-	"docs/cli.md: evergrant run acme/api --token-socket":                                    runBlock,
-	`docs/github.md: jq -r .claudeAiOauth.refreshToken "$HOME/claude-ci/.credentials.json"`: claudeBlock,
-	`docs/github.md: printf %s "$TOKEN" |`:                                                  genericBlock,
-	`docs/github.md: export EVERGRANT_KEY="$(cat evergrant.key)" EVERGRANT_GIT_TOKEN="$(gh`: rescueBlock,
-	`docs/github.md: export EVERGRANT_KEY="$(cat evergrant.key)" evergrant`:                 rotateBlock,
-	"docs/providers.md: evergrant refresh acme/api --token-url":                             refreshBlock,
-	"docs/record-format.md: git fetch origin refs/evergrant/acme+gitlab":                    fetchBlock,
+	"docs/install.md: make build # leaves bin/evergrant":                                             sourceBlock,
+	"docs/install.md: CGO_ENABLED=0 go build -tags nethttpomithttp2":                                 sourceBlock,
+	"docs/install.md: go run ./packaging/pages made #":                                               sourceBlock,
+	"README.md: cd YOUR-REPOSITORY evergrant init github":                                            initBlock,
+	`docs/cli.md: evergrant run acme/api --token-socket "$XDG_RUNTIME_DIR/api.sock"`:                 runBlock,
+	`docs/github.md: jq -r .claudeAiOauth.refreshToken "$HOME/claude-ci/.credentials.json" |`:        claudeBlock,
+	`docs/github.md: printf %s "$TOKEN" | gh`:                                                        genericBlock,
+	`docs/github.md: export EVERGRANT_KEY="$(cat evergrant.key)" EVERGRANT_GIT_TOKEN="$(gh auth`:     rescueBlock,
+	`docs/github.md: export EVERGRANT_KEY="$(cat evergrant.key)" evergrant key`:                      rotateBlock,
+	"docs/cli.md: evergrant doctor # every grant":                                                    doctorBlock,
+	"docs/providers.md: evergrant refresh acme/api --token-url https://auth.example.com/oauth/token": refreshBlock,
+	"docs/record-format.md: git fetch origin refs/evergrant/acme+gitlab &&":                          fetchBlock,
+}
+
+func doctorBlock(t *testing.T, text string) {
+	b, srv, _ := atSimulator(t)
+	b.set("EVERGRANT_TOKEN_URL", b.flags[1])
+	b.set("EVERGRANT_CLIENT_ID", b.flags[3])
+	b.deliver(t, "acme/gitlab")
+	b.shell(t, "set -eu\n"+text)
+	if l := srv.Ledger(); len(l.Presentations) != 1 {
+		t.Errorf("doctor presented a refresh token: %d presentations", len(l.Presentations))
+	}
 }
 
 func initBlock(t *testing.T, text string) {
 	b, _, _ := atSimulator(t)
 	b.git(t, "init", "--quiet")
-	b.shell(t, "set -eu\n"+strings.ReplaceAll(text, "OWNER/evergrant@COMMIT", "acme/evergrant@"+commit))
+	b.shell(t, "set -eu\n"+strings.NewReplacer("OWNER/evergrant@COMMIT", "acme/evergrant@"+commit, "YOUR-REPOSITORY", ".").Replace(text))
 	if found, err := filepath.Glob(filepath.Join(b.home, ".github", "workflows", "*.yml")); err != nil || len(found) != 1 {
 		t.Errorf("%d workflows, %v", len(found), err)
 	}
@@ -235,9 +253,29 @@ func fetchBlock(t *testing.T, text string) {
 	}
 }
 
-// TestMakeBlock: the first thing that a newcomer types.
+// sourceBlock: what is done in a clone of the source.
+func sourceBlock(t *testing.T, text string) {
+	home := t.TempDir()
+	cmd := exec.Command("sh", "-c", "set -eu\n"+strings.NewReplacer("pages made ", "pages "+home+"/made ", "-o bin/evergrant", "-o "+home+"/evergrant").Replace(text))
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "HOME="+home, "GOMODCACHE="+goEnv(t, "GOMODCACHE"), "GOCACHE="+goEnv(t, "GOCACHE"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	found := 0
+	for _, made := range []string{".local/bin/evergrant", "evergrant", "made/man/evergrant.1"} {
+		if _, err := os.Stat(filepath.Join(home, made)); err == nil {
+			found++
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d of the files that the block makes are there", found)
+	}
+}
+
+// TestMakeBlock: the first thing that a reader types.
 func TestMakeBlock(t *testing.T) {
-	line, _, _ := strings.Cut(blocks(t)["README.md: make demo # jobs"].text, "\n")
+	line, _, _ := strings.Cut(blocks(t)["README.md: make demo # jobs race,"].text, "\n")
 	cmd := exec.Command("sh", "-c", line)
 	cmd.Dir = ".."
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "GOFLAGS=-modcacherw", "GOMODCACHE="+goEnv(t, "GOMODCACHE"), "GOCACHE="+goEnv(t, "GOCACHE"))
@@ -266,7 +304,7 @@ func TestLoginInDocuments(t *testing.T) {
 	here := strings.NewReplacer("YOUR_APPLICATION_ID", person.id, "YOUR_CLIENT", person.id,
 		"https://id.example.com/authorize", s.issuer+"/auth", "https://id.example.com/token", s.tokenURL(), "https://id.example.com", s.issuer)
 	logins := 0
-	for line := range strings.Lines(all["docs/cli.md: evergrant login acme/gitlab --provider"].text) {
+	for line := range strings.Lines(all["docs/cli.md: evergrant login acme/gitlab --provider gitlab"].text) {
 		line = here.Replace(strings.TrimSpace(line))
 		if strings.Contains(line, "--provider gitlab") { // of a GitLab that is here
 			line += " --authorize-url " + s.issuer + "/auth" + ends
@@ -291,7 +329,7 @@ func TestLoginInDocuments(t *testing.T) {
 		}
 		logins++
 	}
-	out := b.shell(t, here.Replace(strings.TrimSpace(all["docs/cli.md: evergrant logout acme/gitlab --provider"].text))+
+	out := b.shell(t, here.Replace(strings.TrimSpace(all["docs/cli.md: evergrant logout acme/gitlab --provider gitlab"].text))+
 		" --token-url "+s.tokenURL()+" --revoke-url "+s.issuer+"/token/revocation")
 	if !strings.Contains(out, "revoked at the provider: yes") {
 		t.Errorf("logout says %s", out)

@@ -89,7 +89,11 @@ func TestGrantInASecret(t *testing.T) {
 	}
 	for _, old := range spent {
 		runner(old)
-		b.fails(t, 6, "--single-writer", "--force", "scheduled")
+		r := b.fails(t, 6, "--single-writer", "--force", "scheduled")
+		// What happened, and what to do.
+		if !strings.Contains(r.stderr, "the secret acme/widgets/GRANT ") || !strings.Contains(r.stderr, "nothing is sent; start a new run") || strings.Count(r.stderr, "\n") > 2 {
+			t.Errorf("a queued run with a spent snapshot says\n%v", r)
+		}
 		server.expect(t, "a queued run with a spent snapshot", counts{})
 	}
 	if !server.alive(t, last.token) {

@@ -68,6 +68,13 @@ func startServer(t *testing.T, ca *authority) *authServer {
 // startServerWith is startServer with access tokens that live as long as told.
 func startServerWith(t *testing.T, ca *authority, life time.Duration) *authServer {
 	t.Helper()
+	return startServerOf(t, ca, life, false)
+}
+
+// startServerOf is startServerWith, of a server at which a refresh ends the access
+// token before it, or does not.
+func startServerOf(t *testing.T, ca *authority, life time.Duration, revokes bool) *authServer {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	private, err := x509.MarshalPKCS8PrivateKey(key)
@@ -79,6 +86,9 @@ func startServerWith(t *testing.T, ca *authority, life time.Duration) *authServe
 		"publicKey": string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})),
 	}
 	s := &authServer{privateKey: string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}))}
+	if revokes {
+		config["revokes"] = "yes"
+	}
 	if ca != nil {
 		config["cert"], config["key"] = ca.issue(t, "127.0.0.1", proxiedHost)
 		s.caFile = ca.file

@@ -14,41 +14,30 @@
 // What only the evergrant program has: a lease, so that two jobs never spend one token (here you see to it that one runs at a
 // time); a record of doubt after a lost reply; a seal, and a rescue block when saving fails (here that token is lost); one
 // token for many jobs, refreshed only when it must be; a watch on clocks and on the end of the login.
-import { spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import fs from 'node:fs';
-import http from 'node:http';
-import net from 'node:net';
-import path from 'node:path';
-import tls from 'node:tls';
+import { spawnSync } from 'node:child_process'; import { randomBytes } from 'node:crypto';
+import fs from 'node:fs'; import path from 'node:path'; import zlib from 'node:zlib';
+import http from 'node:http'; import net from 'node:net'; import tls from 'node:tls';
 
 const VERSION = '0.1.0', LIMIT = 1 << 20, CONNECT = 10_000, ANSWER = 20_000, PAUSES = [0, 1000, 2000, 4000]; // bytes of an answer; ms
 const env = process.env, ACTIONS = env.GITHUB_ACTIONS === 'true', OURS = ['EVERGRANT_REFRESH_TOKEN', 'CLAUDE_REFRESH_TOKEN'];
 const CLAUDE = { TOKEN_URL: 'https://platform.claude.com/v1/oauth/token', CLIENT_ID: '9d1c250a-e61b-44d9-88ed-5944d1962f5e', BODY: 'json' };
-const CODES = { invalid_grant: 3, slow_down: 5, rate_limit_error: 5, server_error: 4, internal_error: 4, internal_server_error: 4,
-  invalid_client: 10, invalid_request: 10, unauthorized_client: 10, unsupported_grant_type: 10, invalid_scope: 10 };
+const CODES = { invalid_grant: 3, refresh_token_expired: 3, refresh_token_reused: 3, refresh_token_invalidated: 3, token_expired: 3, interaction_required: 3, slow_down: 5, rate_limit_error: 5,
+  server_error: 4, internal_error: 4, internal_server_error: 4, temporarily_unavailable: 4, invalid_client: 10, invalid_request: 10, unauthorized_client: 10, unsupported_grant_type: 10, invalid_scope: 10 };
 const SPENT = 'the refresh token may be spent, and a spent one that comes again can end the login: do not just try again, sign in and store a new one';
 
 function attempt(action) {
-  try {
-    return { value: action() };
-  } catch (error) {
-    return { error };
-  }
+  try { return { value: action() }; } catch (error) { return { error }; }
 }
-
 function say(command, text) {
   const line = ACTIONS ? `::${command}::` + text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A') : text;
   return attempt(() => fs.writeSync(2, line + '\n')).value > 0; // a log that nobody reads must not end a save
 }
 const mask = (secret) => !ACTIONS || [secret, ...secret.split(/\s+/).filter(Boolean)].map((part) => say('add-mask', part)).every(Boolean);
-
 function stop(code, text) {
   const nothing = { 2: '; nothing was sent', 5: '; nothing was spent', 6: '; nothing was spent', 10: '; nothing was spent' }[code] ?? '';
   say('error', `refresh.mjs: ${text}${nothing}`.replace(/[^ -~]/g, '?'));
   process.exit(code);
 }
-
 const printable = (token) => typeof token === 'string' && /^[!-~]+$/.test(token);
 const why = (e) => e.code ?? e.message;
 
@@ -61,15 +50,15 @@ function settings() {
   if (claude && place === 'none') stop(2, "EVERGRANT_WRITE_BACK is none, and Claude's refresh tokens rotate: the next one would be lost");
   const [url, client, body] = Object.keys(CLAUDE).map((n) => env['EVERGRANT_' + n] || defaults[n] || stop(2, `EVERGRANT_${n} is not set`));
   if (!['form', 'json'].includes(body)) stop(2, 'EVERGRANT_BODY is neither form nor json');
-  const good = /^(https:\/\/(\[[\da-f:]+\]|[\w.-]+)|http:\/\/(localhost|127(\.\d{1,3}){3}|\[::1\]))(:\d{1,5})?([/?][!-"$-~]*)?$/i.test(url) && URL.canParse(url);
-  if (!good) stop(2, 'EVERGRANT_TOKEN_URL is no URL like https://HOST/PATH, without user and fragment; http is for loopback addresses only');
+  const octet = String.raw`(25[0-5]|2[0-4]\d|1?\d{1,2})`, port = String.raw`([1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5]|[1-9]\d{0,3})`;
+  const near = String.raw`localhost|127([.]${octet}){3}|\[::1\]`, named = String.raw`([\w-]+[.])*[a-z][\w-]*|${octet}([.]${octet}){3}`;
+  const good = new RegExp(`^(https://(${near}|${named})|http://(${near}))(:${port})?([/?][!-"$-~]*)?$`, 'i');
+  if (!good.test(url) || !URL.canParse(url)) stop(2, 'EVERGRANT_TOKEN_URL is no URL like https://HOST/PATH, without user and fragment; http is for loopback addresses only');
   if (new URL(url).hostname.startsWith('console.anthropic.')) stop(2, `${new URL(url).hostname} serves this no more, ${CLAUDE.TOKEN_URL} does`);
   const name = ACTIONS && env.EVERGRANT_ENV_NAME;
   const fit = /^(?!(GITHUB|RUNNER|ACTIONS|INPUT|LD|DYLD)_|(CI|PATH|HOME|SHELL|BASH_ENV|NODE_OPTIONS)$)[a-z_]\w*$/i.test(name);
   if (name && !fit) stop(2, 'EVERGRANT_ENV_NAME is no name of a variable, or the name of one that steers the job');
-  for (const file of [ACTIONS && 'GITHUB_OUTPUT', name && 'GITHUB_ENV'].filter(Boolean)) {
-    if (attempt(() => fs.accessSync(env[file] ?? '', fs.constants.W_OK)).error) stop(2, file + ' names no file that can be written');
-  }
+  for (const file of [ACTIONS && 'GITHUB_OUTPUT', name && 'GITHUB_ENV'].filter(Boolean)) if (attempt(() => fs.accessSync(env[file] ?? '', fs.constants.W_OK)).error) stop(2, file + ' names no file that can be written');
   return { url: new URL(url), client, body, name, file: found[1], secret: found[2] && found.slice(2), source: OURS[Number(claude)] };
 }
 
@@ -85,23 +74,22 @@ function current(file, source) { // the refresh token to spend: that of the file
 function saveFile(file, token) { // replaces the file at once or not at all; without a token, only proves that it can be done
   const folder = path.dirname(path.resolve(file)), temp = path.join(folder, '.evergrant-' + randomBytes(8).toString('hex'));
   try {
-    fs.writeFileSync(temp, token ? token + '\n' : ' '.repeat(4096), { flag: 'wx', mode: 0o600, flush: true });
+    const handle = fs.openSync(temp, 'wx', 0o600);
+    fs.writeFileSync(handle, token ? token + '\n' : ' '.repeat(4096)); fs.fsyncSync(handle); fs.closeSync(handle);
     if (token) fs.renameSync(temp, file);
-  } finally {
-    fs.rmSync(temp, { force: true });
-  }
+  } finally { fs.rmSync(temp, { force: true }); }
   attempt(() => fs.fsyncSync(fs.openSync(folder, 'r'))); // some file systems cannot sync a folder
 }
 
 function saveSecret([repository, name, environment], token) { // without a token, only proves by another secret that it can be done
-  const clean = Object.fromEntries(Object.entries({ ...env, GH_PROMPT_DISABLED: '1' }).filter(([key]) => !OURS.includes(key)));
-  if (ACTIONS && [undefined, '', env.GITHUB_TOKEN].includes(env.GH_TOKEN || env.GH_ENTERPRISE_TOKEN)) {
-    throw new Error("GH_TOKEN is not set or is the job's own token");
-  }
+  const host = env.GH_HOST || (env.GITHUB_SERVER_URL ?? '').split('://').at(-1); // of GitHub Enterprise: gh does not look there
+  const all = { ...env, GH_PROMPT_DISABLED: '1', GH_HOST: host, GH_ENTERPRISE_TOKEN: env.GH_ENTERPRISE_TOKEN || (env.GH_TOKEN ?? '') };
+  const clean = Object.fromEntries(Object.entries(all).filter(([key]) => !OURS.includes(key)));
+  if (ACTIONS && [undefined, '', env.GITHUB_TOKEN].includes(env.GH_TOKEN || env.GH_ENTERPRISE_TOKEN)) throw new Error("GH_TOKEN is not set or is the job's own token");
   const gh = (verb, what, input = '') => {
     const argv = ['secret', verb, what, '--repo', repository, ...(environment ? ['--env', environment] : [])];
     const told = spawnSync('gh', argv, { input, env: clean, timeout: 30_000, detached: true });
-    if (told.error?.code === 'ENOENT') stop(2, 'gh is not installed, and ghsecret: needs it');
+    if (told.error?.code === 'ENOENT' && !token) stop(2, 'gh is not installed, and ghsecret: needs it');
     if (told.status !== 0) throw new Error('gh: ' + (/HTTP \d{3}/.exec(told.stderr)?.[0] ?? told.error?.code ?? 'exit ' + told.status));
   };
   gh('set', token ? name : name + '_EVERGRANT_PROBE', token ?? randomBytes(16).toString('hex'));
@@ -119,7 +107,9 @@ async function connect(url) { // whatever fails here has sent nothing
   });
   let answer, socket;
   if (proxy) {
-    const via = new URL(proxy.includes('//') ? proxy : 'http://' + proxy), login = decodeURIComponent(`${via.username}:${via.password}`);
+    const via = attempt(() => new URL(proxy.includes('//') ? proxy : 'http://' + proxy)).value;
+    if (via?.protocol !== 'http:') stop(2, 'HTTPS_PROXY is no URL like http://HOST:PORT: to any other proxy its password would go in clear text');
+    const login = decodeURIComponent(`${via.username}:${via.password}`);
     const headers = via.username ? { 'Proxy-Authorization': 'Basic ' + Buffer.from(login).toString('base64') } : {};
     const ask = http.request({ host: via.hostname, port: via.port || 80, method: 'CONNECT', path: `${host}:${port}`, headers, agent: false });
     [answer, socket] = await ready(ask.end(), 'connect');
@@ -135,9 +125,10 @@ async function exchange(connection, url, fields, body) { // the one request; ret
   const text = body === 'json' ? JSON.stringify(fields) : new URLSearchParams(fields).toString(), came = [];
   const headers = { Host: url.host, 'Content-Type': 'application/' + (body === 'json' ? 'json' : 'x-www-form-urlencoded'), 'Content-Length': Buffer.byteLength(text),
     Accept: 'application/json', 'Accept-Encoding': 'identity', 'User-Agent': 'evergrant-script/' + VERSION, Connection: 'close' };
-  let answer, size = 0;
+  let answer, size = 0, raw = '';
+  connection.on('data', (part) => (raw += raw.length > LIMIT ? '' : part.toString('latin1'))); // as it came, should its headers be too odd for Node
   await new Promise((done) => {
-    const ask = http.request({ createConnection: () => connection, method: 'POST', path: url.pathname + url.search, headers });
+    const ask = http.request({ createConnection: () => connection, method: 'POST', path: url.pathname + url.search, headers, maxHeaderSize: LIMIT, insecureHTTPParser: true });
     const bound = setTimeout(() => ask.destroy(), ANSWER);
     ask.on('error', () => {}).on('close', () => { clearTimeout(bound); done(); }).on('response', (got) => {
       answer = got;
@@ -145,26 +136,35 @@ async function exchange(connection, url, fields, body) { // the one request; ret
     });
     ask.end(text);
   });
-  return answer ? [answer.statusCode, answer.headers, Buffer.concat(came), size <= LIMIT] : stop(4, 'in doubt: no answer came back; ' + SPENT);
+  const odd = /^(?:HTTP\/1\.\d 1\d\d[^]*?\n\r?\n)*HTTP\/1\.\d ([2-5]\d\d)[^]*?\n\r?\n([^]*)/.exec(raw), packed = answer ? Buffer.concat(came) : Buffer.from(odd?.[2] ?? '', 'latin1');
+  const unpack = () => zlib.gunzipSync(packed, { finishFlush: zlib.constants.Z_SYNC_FLUSH, maxOutputLength: LIMIT }); // gzip that nobody asked for
+  const plain = packed.subarray(0, 2).toString('hex') === '1f8b' ? attempt(unpack).value ?? Buffer.of() : packed;
+  return answer || odd ? [answer?.statusCode ?? Number(odd[1]), answer?.headers ?? {}, new TextDecoder().decode(plain)] : stop(4, 'in doubt: no answer came back; ' + SPENT);
 }
 
-function judge(source, status, headers, came) { // returns the object that holds tokens, or stops with what the answer means
-  const parsed = attempt(() => JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(came))).value, reply = Object(parsed), error = reply.error;
-  if (status >= 200 && status < 300 && !error && (reply.access_token || reply.refresh_token)) return reply;
+function found(text, name) { // the last whole token of that name in what may be no JSON; a page may show a sample
+  const whole = new RegExp(String.raw`(?<!\\)"${name}"\s*:\s*("(?:[!#-\[\]-~]|\\["/\\]|\\u[\dA-Fa-f]{4})+")`, 'g');
+  return /^\s*<(!doctype|html)/i.test(text) ? undefined : [...text.matchAll(whole)].map((one) => JSON.parse(one[1])).filter(printable).at(-1);
+}
+function judge(source, token, status, headers, text) { // returns the object that holds tokens, or stops with what the answer means
+  const reply = { ...attempt(() => JSON.parse(text)).value }, { error } = reply;
+  if (!reply.access_token && !reply.refresh_token && !error && found(text, 'refresh_token')) for (const name of ['refresh_token', 'access_token', 'token_type']) reply[name] = found(text, name);
+  const next = reply.refresh_token;
+  if (status >= 200 && status < 300 && ((printable(next) && next !== token) || (!error && (reply.access_token || next)))) return reply;
   const named = error instanceof Object ? [error.code, error.type] : [error];
-  const code = named.find((c) => typeof c === 'string' && Object.hasOwn(CODES, c)) ?? ''; // no other word of the answer is shown
+  const code = named.find((c) => typeof c === 'string' && Object.hasOwn(CODES, c)) ?? '', busy = code.startsWith('temp') && [429, 503].includes(status); // no other word is shown
   const wait = /^(\d{1,7}|[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} [\d:]{8} GMT)$/.exec(headers['retry-after'] ?? '');
-  const fate = (status < 500 || CODES[code] < 10 ? CODES[code] : undefined) ?? (status === 429 || (status === 503 && wait) ? 5 : status >= 300 && status < 500 && status !== 408 ? 10 : 4);
-  const seen = `HTTP ${status}` + (code ? ', ' + code : /^\s*</.test(came.subarray(0, 64)) ? ', an HTML page' : '');
+  const fate = ((status < 500 || CODES[code] < 10) && !busy ? CODES[code] : undefined) ?? (status === 429 || (status === 503 && wait) ? 5 : status >= 300 && status < 500 && status !== 408 ? 10 : 4);
+  const seen = `HTTP ${status}` + (code ? ', ' + code : /^\s*</.test(text) ? ', an HTML page' : '');
   return stop(fate, { 3: `the provider takes this refresh token no more (${seen}): it was spent, was revoked or has ended; sign in again and put a new one into ${source}`,
     4: `in doubt: the answer is of no use (${seen}); ${SPENT}`,
     5: `the provider says later (${seen}): try again ` + (wait ? `after Retry-After: ${wait[0]}` : 'in some minutes'),
-    10: `the provider refused the request (${seen}), or blocks this address: check URL, client id and body` }[fate]);
+    10: `the provider refused the request (${seen}), or blocks this address: check URL, client id and body; if they are right, the refresh token itself may be dead, so sign in again` }[fate]);
 }
 
 function deliver(access, name, life) {
   if (!ACTIONS) return fs.writeSync(1, access + '\n');
-  const ends = /^\d{1,9}$/.test(life) ? [[env.GITHUB_OUTPUT, 'expires-at-ms', Date.now() + 1000 * life]] : [];
+  const ends = ['number', 'string'].includes(typeof life) && /^\d{1,9}$/.test(life) ? [[env.GITHUB_OUTPUT, 'expires-at-ms', Date.now() + 1000 * life]] : [];
   for (const [file, key, value] of [[env.GITHUB_OUTPUT, 'access-token', access], ...ends, ...(name ? [[env.GITHUB_ENV, name, access]] : [])]) {
     const mark = 'evergrant_' + randomBytes(16).toString('hex'); // that no value can contain
     const open = fs.statSync(file).size && fs.readFileSync(file).at(-1) !== 10; // somebody left a line without its end
@@ -172,7 +172,7 @@ function deliver(access, name, life) {
   }
 }
 
-if (process.argv.length > 2) stop(2, 'there are no arguments: settings are variables, which the head of this script names');
+if (Number.parseInt(process.versions.node, 10) < 20) stop(2, 'this Node is older than 20'); else if (process.argv.length > 2) stop(2, 'there are no arguments: settings are variables, which the head of this script names');
 const { url, client, body, name, file, secret, source: variable } = settings(), [token, source] = current(file, variable);
 mask(token);
 const save = file ? (next) => saveFile(file, next) : secret ? (next) => saveSecret(secret, next) : undefined, unproved = attempt(() => save?.()).error;
@@ -180,7 +180,7 @@ const give = file ? '' : ': give GH_TOKEN a fine-grained or App token with Secre
 if (unproved) stop(6, `${file ?? 'a secret of ' + secret[0]} cannot be written (${why(unproved)})${give}`);
 const connection = await connect(url).catch((e) => stop(5, `${url.hostname} cannot be reached (${why(e)}); try again later`));
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => {}); // the token is as good as spent: what comes must be saved, and takes seconds
-const reply = judge(source, ...await exchange(connection, url, { grant_type: 'refresh_token', refresh_token: token, client_id: client }, body));
+const reply = judge(source, token, ...await exchange(connection, url, { grant_type: 'refresh_token', refresh_token: token, client_id: client }, body));
 const { access_token: access, refresh_token: following, token_type: kind } = reply, rotated = following && following !== token;
 const masked = [access, following].filter((s) => typeof s === 'string').map(mask).every(Boolean);
 let lost = !rotated ? '' : printable(following) ? 'EVERGRANT_WRITE_BACK is none' : 'it is no printable text';
@@ -191,7 +191,7 @@ for (const pause of rotated && save && printable(following) ? PAUSES : []) {
   if (!error) break;
 }
 const saved = rotated ? 'its refresh token is saved' : 'the refresh token stays as it was';
-const usable = printable(access) && (!kind || String(kind).toLowerCase() === 'bearer');
+const usable = printable(access) && (!kind || (typeof kind === 'string' && kind.toLowerCase() === 'bearer'));
 const failed = masked ? attempt(() => usable && deliver(access, name, reply.expires_in)).error : new Error('it cannot be masked in the log');
 if (lost) stop(7, `NOT SAVED: the new refresh token could not be kept (${lost}). It is gone with this process and printed `
   + `nowhere; the access token was ${usable && !failed ? 'delivered' : 'not delivered'}. Sign in again and store the new refresh token`);

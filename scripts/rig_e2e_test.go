@@ -131,7 +131,7 @@ func newBox(t *testing.T, c simulator.Config, faults ...simulator.Fault) *box {
 	must(t, b.provider.SetFaults(faults...))
 	b.tools = filepath.Join(b.home, "tools")
 	must(t, os.Mkdir(b.tools, 0o700))
-	for _, tool := range []string{"curl", "jq", "gh", "head", "tr", "od", "mktemp", "mv", "rm", "sync", "sleep", "timeout", "date", "tail"} {
+	for _, tool := range []string{"curl", "jq", "gh", "gzip", "cat", "head", "tr", "od", "mktemp", "mv", "rm", "sync", "sleep", "timeout", "date", "tail"} {
 		if _, err := exec.LookPath(tool); tool != "gh" || err == nil { // without gh, e2e/run leaves out what needs it
 			b.standIn(t, tool)
 		}
@@ -236,7 +236,7 @@ func (b *box) scan(t *testing.T, p program, r result) {
 		t.Errorf("standard output has more than an access token: %s", leak)
 	}
 	if n := strings.Count(told, "\n"); !p.other && (r.code != 0) != (n == 1) || !p.other && n > 1 || strings.Contains(told, "Traceback") {
-		t.Errorf("exit %d with %d lines of error", r.code, n)
+		t.Errorf("exit %d with %d lines of error: %q", r.code, n, told)
 	}
 	for _, c := range b.calls(t) {
 		tool, _, _ := strings.Cut(c.argv, "\n")
@@ -245,7 +245,7 @@ func (b *box) scan(t *testing.T, p program, r result) {
 		}
 		env := c.env
 		if tool == "gh" || tool == "timeout" { // only they may know the token for GitHub
-			env = regexp.MustCompile(`(?m)^GH_TOKEN=.*$`).ReplaceAllString(env, "")
+			env = regexp.MustCompile(`(?m)^GH_(?:ENTERPRISE_)?TOKEN=.*$`).ReplaceAllString(env, "")
 		}
 		if leak := b.leak(env); leak != "" {
 			t.Errorf("a secret (%s) is in the environment of %s", leak, tool)

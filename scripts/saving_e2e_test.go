@@ -197,6 +197,16 @@ func TestNotSaved(t *testing.T) {
 				t.Error("the secret does not open to the newest token")
 			}
 		})
+		t.Run("gh goes away/"+p.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBox(t, simulator.Config{})
+			g := b.onGitHub(t)
+			b.issued = func(simulator.Kind) { _ = os.Remove(filepath.Join(b.tools, "gh")) }
+			r := b.run(t, p)
+			if _, there := g.Value("acme/widgets", "GRANT"); there || r.code != 7 || len(r.requests) != 1 || !strings.HasPrefix(r.stdout, "canary-access") || !strings.Contains(r.stderr, "NOT SAVED") {
+				t.Errorf("want exit 7 and an access token\n%v", r)
+			}
+		})
 		t.Run("GitHub/"+p.name, func(t *testing.T) {
 			t.Parallel()
 			b := newBox(t, simulator.Config{})

@@ -1,6 +1,8 @@
 package scripts_test
 
 import (
+	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -8,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"evergrant/internal/cli"
+	"evergrant/internal/grant"
+	"evergrant/internal/oauth"
 	"evergrant/internal/provider"
 )
 
@@ -112,13 +117,83 @@ func TestTheSame(t *testing.T) {
 				t.Errorf("%s spells the retired host %s out, which a check of workflows takes for a use of it", name, h.Host)
 			}
 		}
-		for _, code := range []string{"invalid_grant", "invalid_client", "invalid_request", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
-			"slow_down", "rate_limit_error", "server_error", "internal_error", "internal_server_error"} {
-			if !strings.Contains(text, code) {
-				t.Errorf("%s does not know %s", name, code)
+	}
+}
+
+// exits are the exit codes by which a script tells a fate.
+func exits() map[grant.Fate]string {
+	return map[grant.Fate]string{grant.Rejected: "3", grant.InDoubt: "4", grant.Unspent: "5", grant.Refused: "10"}
+}
+
+// codesOf reads the error codes that a script knows, and their exit codes.
+func codesOf(t *testing.T, name string) map[string]string {
+	t.Helper()
+	list := regexp.MustCompile(`(?s)\b(?:CODES = \{|codes=')([^}']+)`).FindStringSubmatch(source(t, name))
+	if list == nil {
+		t.Fatalf("%s has no list of error codes", name)
+	}
+	codes := map[string]string{}
+	for _, m := range regexp.MustCompile(`(\w+)"?: ?(\d+)`).FindAllStringSubmatch(list[1], -1) {
+		codes[m[1]] = m[2]
+	}
+	return codes
+}
+
+// TestCodes: the scripts know the error codes that the program knows of any
+// provider, and of Claude's, and those by which the providers that init accepts
+// say that a login has ended, or may have; they mean the same, and there are no others.
+func TestCodes(t *testing.T) {
+	t.Parallel()
+	want := map[string]string{}
+	for _, row := range oauth.Table() {
+		if row.ByCode {
+			for code := range strings.SplitSeq(strings.Split(row.When, ", unless ")[0], ", ") {
+				want[code] = exits()[row.Fate]
 			}
 		}
 	}
+	presets := accepted(t)
+	for _, p := range presets {
+		for code, fate := range p.Codes() {
+			if fate == grant.Rejected || fate == grant.InDoubt || p.Name == "claude" && fate == grant.Unspent {
+				want[code] = exits()[fate]
+			}
+		}
+	}
+	if len(presets) < 12 || len(want) < 15 || want["temporarily_unavailable"] != "4" || want["refresh_token_reused"] != "3" {
+		t.Fatalf("%d presets and %v: that is not all", len(presets), want)
+	}
+	for _, name := range names() {
+		if got := codesOf(t, name); !maps.Equal(got, want) {
+			t.Errorf("%s knows %v, want %v", name, got, want)
+		}
+	}
+}
+
+// accepted returns the presets for which init writes a workflow with a script.
+func accepted(t *testing.T) []provider.Preset {
+	t.Helper()
+	var all []provider.Preset
+	for _, name := range provider.Names() {
+		args := []string{"init", "github", "--print", "--template", "bash", "--client-id", "x", "--provider", name}
+		for range 4 {
+			var stdout, stderr bytes.Buffer
+			if cli.Main(args, func(string) (string, bool) { return "", false }, strings.NewReader(""), &stdout, &stderr) == 0 {
+				p, err := provider.Lookup(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, p)
+				break
+			}
+			missing := regexp.MustCompile(`needs (\w+): add --param`).FindStringSubmatch(stderr.String())
+			if missing == nil {
+				break
+			}
+			args = append(args, "--param", missing[1]+"=id.example.com")
+		}
+	}
+	return all
 }
 
 // secretNames are the variables of the scripts that hold a secret.
@@ -175,13 +250,13 @@ func TestNoSecretInArguments(t *testing.T) {
 // redirects, sends twice, or trusts any certificate.
 func TestNoForeignClient(t *testing.T) {
 	t.Parallel()
-	banned := regexp.MustCompile(`(?i)claude-code/|claude-cli|mozilla|--location\b|\bcurl\b.* -L\b|--retry\b|--insecure\b|\s-k\s|CERT_NONE|_create_unverified|rejectUnauthorized: false|\beval\b|shell=True|\bfetch\(`)
+	banned := regexp.MustCompile(`(?i)claude-code/|claude-cli|mozilla|--location\b|\bcurl\b.* -L\b|--retry\b|--insecure\b|\s-k\s|CERT_NONE|_create_unverified|rejectUnauthorized: false|\beval\b|shell=True|\bfetch\(|\bflush: true`) // flush does nothing before Node 20.10
 	for _, name := range names() {
 		if m := banned.FindString(source(t, name)); m != "" {
 			t.Errorf("%s holds %q", name, m)
 		}
 	}
-	for _, planted := range []string{"curl -L x", "curl --retry 3", "ssl.CERT_NONE", "eval $x", "await fetch(url)"} {
+	for _, planted := range []string{"curl -L x", "curl --retry 3", "ssl.CERT_NONE", "eval $x", "await fetch(url)", "{ flush: true }"} {
 		if banned.FindString(planted) == "" {
 			t.Errorf("%q is not found", planted)
 		}

@@ -42,7 +42,7 @@ func cmdStep(ts *testscript.TestScript, neg bool, args []string) {
 // token but the one that was given; each failure is told once.
 func checkLog(ts *testscript.TestScript, code int, stdout, stderr string) {
 	w, rest := worldOf(ts), withoutMasks(stderr)
-	given := ts.Getenv("INPUT_REFRESH-TOKEN") + ts.Getenv("INPUT_KEY") + ts.Getenv("INPUT_CLIENT-SECRET") + ts.Getenv("INPUT_GITHUB-TOKEN") + ts.Getenv("INPUT_GIT-TOKEN")
+	given := ts.Getenv("INPUT_REFRESH-TOKEN") + ts.Getenv("INPUT_KEY") + ts.Getenv("INPUT_CLIENT-SECRET") + ts.Getenv("INPUT_GITHUB-TOKEN") + ts.Getenv("INPUT_GIT-TOKEN") + ts.Getenv("INPUT_NOTIFY")
 	next := slices.DeleteFunc(w.unshared(), func(token string) bool { return strings.Contains(given, token) })
 	errorLines := regexp.MustCompile(`(?m)^::error title=evergrant%3A [a-z ]+%2C code (\d+)::`).FindAllStringSubmatch(rest, -1)
 	switch {
@@ -108,7 +108,8 @@ func cmdCutShort(ts *testscript.TestScript, neg bool, args []string) {
 // stepSettings are the variables of a step.
 func stepSettings(ts *testscript.TestScript) []string {
 	env := settings(ts)
-	names := []string{"CI", "GITHUB_ACTIONS", "GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_STATE", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", "RUNNER_TEMP"}
+	names := []string{"CI", "GITHUB_ACTIONS", "GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_STATE", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", "RUNNER_TEMP",
+		"GITHUB_REPOSITORY", "GITHUB_API_URL", "GITHUB_SERVER_URL", "GITHUB_RUN_ID"}
 	for _, input := range ghaction.Inputs() {
 		names = append(names, "INPUT_"+strings.ToUpper(input))
 	}

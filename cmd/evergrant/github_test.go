@@ -33,6 +33,8 @@ func setUpGitHub(env *testscript.Env) { env.Values[githubKey{}] = new(*double.Se
 //
 //	start                   runs it; GITHUB_API_URL and EVERGRANT_GITHUB_TOKEN name it
 //	token VAR KIND          a further token in VAR: write, read, unseeing, job or unsigned
+//	issuer VAR KIND         a token in VAR that reads issues, or may write them
+//	issue [STATE TITLE]     the repository has this one issue, or none
 //	queue VAR NAME [PLACE]  VAR gets what the secret holds now, as a job's variable does
 //	set NAME VALUE          a person writes a secret
 //	remove NAME             a person deletes it
@@ -60,6 +62,13 @@ func cmdGitHub(ts *testscript.TestScript, neg bool, args []string) {
 		w.secrets = append(w.secrets, token)
 		g.Allow(token, map[string]double.Access{"write": double.Write, "read": double.Read, "unseeing": double.Unseeing,
 			"job": double.Job, "unsigned": double.Unsigned}[args[2]])
+	case "issuer":
+		token := "ghs_canary-issues-" + args[2] + "-9f21c07e"
+		ts.Setenv(args[1], token)
+		worldOf(ts).secrets = append(worldOf(ts).secrets, token)
+		g.AllowIssues(token, args[2] == "write")
+	case "issue":
+		checkIssue(ts, g, args[1:])
 	case "queue":
 		value, _ := g.Value(placeOf(args[3:]), args[2])
 		ts.Setenv(args[1], value)

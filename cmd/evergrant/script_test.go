@@ -12,6 +12,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"evergrant": func() { os.Exit(cli.Main(os.Args[1:], os.LookupEnv, os.Stdin, os.Stdout, os.Stderr)) },
+		"counts":    countSignals,
 	})
 }
 
@@ -24,6 +25,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setUp,
+		Condition:           condition,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"eg":        cmdEvergrant,
 			"together":  cmdTogether,
@@ -47,7 +49,20 @@ func TestScripts(t *testing.T) {
 			"step":      cmdStep,
 			"cutshort":  cmdCutShort,
 			"github":    cmdGitHub,
+			"hook":      cmdHook,
 			"signs":     cmdSigns,
+			"mends":     cmdMends,
+			"odd":       cmdOdd,
+			"findings":  cmdFindings,
+			"disk":      cmdDisk,
+			"state":     cmdState,
+			"keeper":    cmdKeeper,
+			"token":     cmdToken,
+			"further":   cmdFurther,
+			"socket":    cmdSocket,
+			"asks":      cmdAsks,
+			"signals":   cmdSignals,
+			"unheld":    cmdUnheld,
 		},
 	})
 }

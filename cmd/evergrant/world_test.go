@@ -33,7 +33,8 @@ type world struct {
 	allowed  []string // files that may hold tokens: sinks that were asked for
 	snapshot map[string]string
 	asked    int
-	written  int // of GitHub's secrets
+	written  int   // of GitHub's secrets
+	keepers  []int // processes in the background, which end with the script
 }
 
 // basicSecret holds what form-encoding must not spoil (RFC 6749 §2.3.1).
@@ -86,6 +87,8 @@ func setUp(env *testscript.Env) error {
 	w.secrets = append(w.secrets, key.Reveal(), basicSecret)
 	env.Values[worldKey{}] = w
 	setUpGitHub(env)
+	setUpHook(env)
+	env.Values[oddKey{}] = new(*odd)
 	for name, value := range map[string]string{
 		"HOME": env.WorkDir, "XDG_STATE_HOME": filepath.Join(env.WorkDir, "state"), "STATE": filepath.Join(env.WorkDir, "state"),
 		"STORE": filepath.Join(env.WorkDir, "grants"), "EVERGRANT_STORE": "file:" + filepath.Join(env.WorkDir, "grants"),
@@ -97,6 +100,7 @@ func setUp(env *testscript.Env) error {
 		env.Setenv(name, value)
 	}
 	env.Defer(func() {
+		w.endKeepers()
 		_ = w.srv.Close()
 		w.checkDisk(env)
 	})

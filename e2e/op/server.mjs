@@ -73,6 +73,14 @@ provider.on('grant.error', (ctx, err) => say('grant.error', { ...about(ctx), cod
 provider.on('grant.revoked', (ctx) => say('grant.revoked', about(ctx)));
 provider.on('refresh_token.saved', (token) => say('refresh_token.saved', { client: token.clientId }));
 provider.on('refresh_token.consumed', (token) => say('refresh_token.consumed', { client: token.clientId }));
+if (config.revokes) {
+  const running = new Map(); // the newest access token of each grant
+  provider.on('access_token.saved', async (token) => {
+    const before = running.get(token.grantId);
+    running.set(token.grantId, token);
+    if (before) await before.destroy();
+  });
+}
 provider.on('server_error', (_, err) => say('server_error', { detail: err.name }));
 
 const answer = provider.callback();

@@ -218,6 +218,7 @@ func revealers() []string {
 		"internal/store/git/",                                                // the credential that git sends
 		"internal/tokensocket/", "internal/cli/run.go", "internal/handover/", // the ways to other programs
 		"internal/githubapi/", "internal/store/ghsecret/", "internal/cli/github.go", // GitHub's token, a value on its way into a secret, a snapshot
+		"internal/notify/hook.go", // the address of a hook, which is a secret
 		"internal/cli/env.go", "internal/cli/grantflags.go", "internal/cli/storeflags.go", "internal/cli/target.go",
 		"internal/cli/key.go", "internal/cli/rescue.go", "internal/cli/simulate.go", "internal/cli/demo",
 	}

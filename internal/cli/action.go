@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,12 +21,15 @@ import (
 // have refresh.
 func (a *app) actionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:       "action main|post",
+		Use:       "action main|post|keep",
 		Short:     "the steps of the GitHub Action",
 		Hidden:    true,
 		Args:      cobra.ExactArgs(1),
-		ValidArgs: []string{"main", "post"},
+		ValidArgs: []string{"main", "post", "keep"},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "keep" { // it has the job's variables from its pipe
+				return a.actionKeep(cmd.Context())
+			}
 			if !a.env.githubActions() {
 				return usagef("action is what the GitHub Action runs, and GITHUB_ACTIONS is not true here").
 					hint("elsewhere the same is: evergrant refresh")
@@ -36,7 +40,7 @@ func (a *app) actionCommand() *cobra.Command {
 			case "post":
 				return a.actionPost(cmd.Context())
 			}
-			return usagef("there are two steps: action main and action post")
+			return usagef("there are two steps, action main and action post, and action keep, which main starts")
 		},
 	}
 }
@@ -47,7 +51,7 @@ type actionStep struct {
 	app     *app
 	raw     environment // the runner's, of which the program sees little
 	warned  bool        // of a proxy that can read the tokens
-	writers []string    // of the records whose rescue block is in this step's log
+	writers []string    // of the records whose rescue block is in a log
 }
 
 // sets reports whether the job has set a variable that does not get here.
@@ -65,17 +69,16 @@ func (s *actionStep) rescued(c grant.Credential) {
 
 // announced reports whether an earlier step's log has the record's block.
 func (s *actionStep) announced(c grant.Credential) bool {
-	for writer := range strings.SplitSeq(s.app.env.get("STATE_"+ghaction.Rescued), "\n") {
-		if writer != "" && writer == c.Writer {
-			return true
-		}
-	}
-	return false
+	told := append(strings.Split(s.app.env.get("STATE_"+ghaction.Rescued), "\n"), s.writers...)
+	return c.Writer != "" && slices.Contains(told, c.Writer)
 }
 
 // beginStep turns to the runner: from here on warnings are annotations, secrets
 // are masked, and the environment is what the step's inputs say.
 func (a *app) beginStep() (*actionStep, error) {
+	if a.step != nil {
+		return a.step, nil
+	}
 	a.console.annotate = true
 	a.verbose = a.verbose || a.env.get("RUNNER_DEBUG") == "1"
 	mask := workflow.NewMasker(a.console)
@@ -145,6 +148,10 @@ func (a *app) actionRefresh(ctx context.Context) (*refreshReport, error) {
 	if err := step.checkJob(o.store.url); err != nil {
 		return nil, err
 	}
+	if err := step.checkKeep(); err != nil {
+		return nil, err
+	}
+	a.warn(step.outlivesItsStore(o.store.url))
 	r, err := a.fetch(ctx, args, o)
 	if unsaved := (*unsavedError)(nil); errors.As(err, &unsaved) && unsaved.kept.block {
 		unsaved.kept.path = "" // the runner empties its folder
@@ -161,6 +168,9 @@ func (a *app) actionRefresh(ctx context.Context) (*refreshReport, error) {
 		}
 	}
 	a.console.notef("%s", r.line())
+	if err == nil && step.Keep > 0 {
+		err = a.keepInBackground(ctx)
+	}
 	// The first token set of a grant's first consent is generation 2.
 	if r.Action == "refreshed" && r.Generation == 2 && r.Rotated && !o.noCreate && err == nil {
 		a.console.annotatef(workflow.Notice, "evergrant", "grant %s has its first token from this run: set no-create: true in the workflow now, so that a record which disappears is never taken for a new start", r.Grant)
@@ -202,9 +212,9 @@ func outputs(r refreshReport) []workflow.Value {
 // summary. r is the report of a token that was had all the same, or nil.
 func (a *app) failStep(env environment, r *refreshReport, err error) error {
 	v := verdictOf(err)
-	line := v.Error
+	line := oneLine(v.Error)
 	if hint := v.Hint; hint != nil {
-		line += ". What to do: " + *hint
+		line += ". What to do: " + oneLine(*hint)
 	}
 	title := fmt.Sprintf("evergrant: %s, code %d", strings.ReplaceAll(v.Class, "_", " "), v.Code)
 	a.console.annotatef(workflow.Error, title, "%s", line)

@@ -16,14 +16,52 @@ import (
 
 // actionPost runs after the job, also when it failed or was cancelled: it takes
 // records that the main step could not save to the store. It never asks the
-// provider anything. Where nothing was left, it says and needs nothing.
+// provider anything. Where nothing was left, it says and needs nothing. Before
+// that it ends the process that keeps the token fresh, if there is one.
 func (a *app) actionPost(ctx context.Context) error {
-	if !spilled(filepath.Join(a.env.get("RUNNER_TEMP"), "evergrant", "spill")) {
-		return nil
-	}
 	env := a.env
-	if err := a.offerSpilled(ctx); err != nil {
-		return a.failStep(env, nil, err)
+	// First: what the process in the background cannot save is a spill then.
+	lost, kept := a.endKeeper()
+	if lost || spilled(filepath.Join(env.get("RUNNER_TEMP"), "evergrant", "spill")) {
+		if err := a.offerSpilled(ctx); err != nil {
+			if kept != nil {
+				a.console.warnf("%v", kept)
+			}
+			return a.failStep(env, nil, err)
+		}
+	}
+	if lost && kept == nil {
+		kept = a.judgeRecord(ctx)
+	}
+	if kept != nil {
+		return a.failStep(env, nil, kept)
+	}
+	return nil
+}
+
+// judgeRecord looks at the record where the process in the background has left no
+// word: if that has presented the refresh token, and the answer is nowhere, somebody must
+// hear of it now. A lease is waited for, because another job may be refreshing.
+func (a *app) judgeRecord(ctx context.Context) error {
+	p, _, err := a.stepStore()
+	if err != nil || !p.location.Keeps() {
+		return err
+	}
+	st, err := p.open()
+	if err != nil {
+		return err
+	}
+	t := a.timing(p)
+	c, _, err := st.Load(ctx, a.grant)
+	for over := a.now().Add(t.Lease + t.Settle); err == nil && c.Lease != nil && c.Lease.Until.After(a.now()) && a.now().Before(over) && wait(ctx, t.PollMax); {
+		c, _, err = st.Load(ctx, a.grant)
+	}
+	switch {
+	case err != nil:
+		return &codedError{code: exitStore, err: fmt.Errorf("grant %s: whether the process in the background has left the login whole cannot be seen: %w", a.grant, err)}
+	case c.InDoubt():
+		return &codedError{code: exitInDoubt, err: fmt.Errorf("grant %s: %w: a refresh token was presented at %s, and its answer is in no store and not on this machine", a.grant, grant.ErrInDoubt, stamp(c.Doubt.Last)),
+			hint: "the next run tries again where the provider allows it; if it then asks for a person, sign in again. Steps must not empty RUNNER_TEMP"}
 	}
 	return nil
 }
@@ -49,32 +87,35 @@ func spilled(dir string) bool {
 	return false
 }
 
-// offerSpilled offers each record of the step's grant to the store.
-func (a *app) offerSpilled(ctx context.Context) error {
+// stepStore is the store of the step's grant, and names that grant.
+func (a *app) stepStore() (p place, o refreshOptions, err error) {
 	step, err := a.beginStep()
 	if err != nil {
-		return err
+		return p, o, err
 	}
 	o, args, err := step.options()
 	if err != nil {
-		return err
+		return p, o, err
 	}
-	p, err := o.store.resolve(a)
-	if err != nil {
-		return err
-	}
-	if !p.location.Keeps() {
-		return nil
+	if p, err = o.store.resolve(a); err != nil || !p.location.Keeps() {
+		return p, o, err
 	}
 	preset := ""
 	if o.client.provider != "" {
 		found, err := lookup(o.client.provider)
 		if err != nil {
-			return err
+			return p, o, err
 		}
 		preset = found.Name
 	}
-	if a.grant, err = grantName(a.env, args, preset); err != nil {
+	a.grant, err = grantName(a.env, args, preset)
+	return p, o, err
+}
+
+// offerSpilled offers each record of the step's grant to the store.
+func (a *app) offerSpilled(ctx context.Context) error {
+	p, o, err := a.stepStore()
+	if err != nil || !p.location.Keeps() {
 		return err
 	}
 	records, unread := p.spill.List(ctx, a.grant)
@@ -84,6 +125,7 @@ func (a *app) offerSpilled(ctx context.Context) error {
 			failed = errors.Join(failed, err)
 		}
 	}
+	a.heardLater(ctx, p, o.notify, records, failed)
 	switch {
 	case unread != nil && failed != nil:
 		a.console.warnf("%v", unread)

@@ -46,7 +46,7 @@ type metadata struct {
 // by inputs, the runner bounds a step, and a file of the runner is nobody's.
 func notInputs() []string {
 	return []string{"client-secret-env", "client-secret-file", "client-key-env", "client-key-file", "client-key-id", "config", "from-env",
-		"git-token-env", "gitea-token-env", "github-token-env", "json", "key-env", "key-file", "timeout"}
+		"git-token-env", "gitea-token-env", "github-token-env", "json", "key-env", "key-file", "notify", "notify-env", "timeout"}
 }
 
 // TestActionMetadata holds action.yml to the flags of refresh, and to what the
@@ -150,8 +150,9 @@ func TestShim(t *testing.T) {
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	var table struct {
-		Version string
-		Assets  map[string]struct{ Name, SHA256 string }
+		Version, Sources, Files string
+		Time                    int64
+		Assets                  map[string]struct{ Name, SHA256 string }
 	}
 	dec := json.NewDecoder(strings.NewReader(string(fromRoot(t, "action/release.json"))))
 	dec.DisallowUnknownFields()

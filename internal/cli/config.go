@@ -30,6 +30,7 @@ func configured() map[string]configurable {
 		"git-token-env": {text, "EVERGRANT_GIT_TOKEN"}, "allow-public": {yes, ""}, "github-token-env": {text, "EVERGRANT_GITHUB_TOKEN"}, "gitea-token-env": {text, "EVERGRANT_GITEA_TOKEN"},
 		"from-env": {text, ""}, "no-create": {yes, ""}, "min-ttl": {span, ""}, "wait": {span, ""}, "timeout": {span, ""},
 		"best-effort": {yes, ""}, "no-revoke-running": {yes, ""}, "single-writer": {yes, ""}, "min-generation": {config.Count, ""}, "sink": {list, ""},
+		"notify": {list, notifyVar}, "notify-env": {text, notifyVar}, "notify-format": {text, ""},
 	}
 }
 
@@ -171,7 +172,7 @@ func (a *app) apply(flags *pflag.FlagSet, g config.Grant) error {
 // overridden reports that a flag which was given says the same in another way.
 func overridden(name string, given func(string) bool) bool {
 	for _, group := range [][]string{
-		{"token-url", "issuer"}, {"key-env", "key-file"}, {"client-secret-env", "client-secret-file"}, {"client-key-env", "client-key-file"},
+		{"token-url", "issuer"}, {"notify", "notify-env"}, {"key-env", "key-file"}, {"client-secret-env", "client-secret-file"}, {"client-key-env", "client-key-file"},
 	} {
 		if slices.Contains(group, name) && slices.ContainsFunc(group, given) {
 			return true

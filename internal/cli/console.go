@@ -19,6 +19,13 @@ type console struct {
 
 func newConsole(w io.Writer) *console { return &console{w: w} }
 
+// redirect sends to w what is said from now on.
+func (c *console) redirect(w io.Writer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.w = w
+}
+
 // Write passes text through as it is: errors, rescue blocks, mask commands.
 func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()

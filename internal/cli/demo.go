@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -71,9 +72,23 @@ func (a *app) demo(ctx context.Context) error {
 	return nil
 }
 
+// ownPath is where this program lies, by the system or, in an empty root without
+// /proc, by how it was called.
+func ownPath() (string, error) {
+	path, err := os.Executable()
+	if err == nil {
+		return path, nil
+	}
+	called, lerr := exec.LookPath(os.Args[0])
+	if lerr != nil {
+		return "", err
+	}
+	return filepath.Abs(called)
+}
+
 func (a *app) newDemonstration() (d *demonstration, stop func(), err error) {
 	d = &demonstration{stage: a.newStage()}
-	if d.exe, err = os.Executable(); err != nil {
+	if d.exe, err = ownPath(); err != nil {
 		return nil, nil, err
 	}
 	if d.dir, err = os.MkdirTemp("", "evergrant-demo-"); err != nil {

@@ -95,6 +95,25 @@ func variable(flag, name string) error {
 	return nil
 }
 
+// emptied is the first of these variables that is set and empty; "" where none is.
+func (e environment) emptied(names ...string) string {
+	for _, name := range names {
+		if v, set := e(name); name != "" && set && v == "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// emptyWords tell of the variable that has no refresh token to start from; none where
+// there is no such variable.
+func (p plan) emptyWords() []string {
+	if p.emptied == "" {
+		return nil
+	}
+	return []string{"the variable " + showName(p.emptied) + " is set and empty: a file that is not there leaves it so"}
+}
+
 // showName repeats a variable's name only if it cannot be a secret: in capitals,
 // as people name variables, and of words.
 func showName(name string) string {

@@ -29,14 +29,22 @@ const (
 	exitRequestError = 10 // the provider refused the request itself
 )
 
+// exitCodesTitle is the line above them in the help.
+const exitCodesTitle = "Exit codes:\n"
+
 // exitCodes tells the same to users.
-const exitCodes = `Exit codes:
-   0  done                         6  the store cannot be used; nothing was spent
-   1  anything not named here      7  refreshed, but saved only as spill or rescue block
-   2  usage; nothing was sent      8  refreshed and saved, but a sink failed
-   3  a person is needed           9  another holder kept the lease *
-   4  in doubt: a reply was lost * 10 the provider refused the request; nothing was spent
-   5  the provider is away *       *  trying again at the printed time is right`
+const exitCodes = exitCodesTitle + `   0  done
+   1  anything not named here
+   2  usage; nothing was sent
+   3  a person is needed
+   4  in doubt: a reply was lost *
+   5  the provider is away *
+   6  the store cannot be used; nothing was spent
+   7  refreshed, but saved only as spill or rescue block
+   8  refreshed and saved, but a sink failed
+   9  another holder kept the lease *
+  10  the provider refused the request; nothing was spent
+   *  trying again at the printed time is right`
 
 // errInterrupted is the cause of a context that a signal cancelled.
 var errInterrupted = errors.New("stopped by a signal")
@@ -151,6 +159,8 @@ func classify(err error) (code int, hints []string) {
 		unsaved  *unsavedError
 		delivery *deliveryError
 		command  *commandError
+		other    *engine.ElsewhereError
+		bound    *engine.BoundError
 	)
 	switch {
 	case err == nil:
@@ -163,6 +173,10 @@ func classify(err error) (code int, hints []string) {
 		return coded.code, nonEmpty(coded.hint)
 	case errors.As(err, &unsaved):
 		return exitUnsaved, nonEmpty(unsaved.hint())
+	case errors.As(err, &other):
+		return exitUsage, elsewhereHints(other)
+	case errors.As(err, &bound) && ofTrial(bound.Have) && !ofTrial(bound.Want):
+		return exitUsage, []string{"that is a server on this machine, such as evergrant simulate, so the record may be of a trial: give the real grant another name, or put its login in the place of the trial's: evergrant repair GRANT --adopt --from-env VAR with the same flags"}
 	case errors.As(err, &delivery):
 		return exitUndelivered, []string{"the record is saved; mend the sink and run the same command again"}
 	}
@@ -180,6 +194,19 @@ func classify(err error) (code int, hints []string) {
 	return exitOther, nil
 }
 
+// elsewhereHints say how to get at the grant that has the token, or at one more.
+func elsewhereHints(e *engine.ElsewhereError) []string {
+	hints := []string{fmt.Sprintf("if %s is meant, name it; a second grant needs a sign-in of its own", e.Grant)}
+	if e.Unspent {
+		hints = append(hints, fmt.Sprintf("%s has presented nothing yet: if its name was a mistake, and nobody uses it, repair --adopt --from-env VAR starts this one all the same", e.Grant))
+	}
+	return hints
+}
+
+// ofTrial reports that tokens belong to a server on this machine: http is allowed
+// nowhere else.
+func ofTrial(b grant.Binding) bool { return strings.HasPrefix(b.TokenURL, "http:") }
+
 func nonEmpty(s string) []string {
 	if s == "" {
 		return nil
@@ -188,16 +215,24 @@ func nonEmpty(s string) []string {
 }
 
 // report prints the one line of an error and its hints, and returns the code.
-func report(stderr io.Writer, err error) int {
+func report(stderr io.Writer, err error, of grant.ID) int {
 	code, hints := classify(err)
 	if command := (*commandError)(nil); err == nil || errors.As(err, &command) {
 		return code
 	}
 	fmt.Fprintf(stderr, "evergrant: %s\n", oneLine(inWords(err.Error())))
 	for _, h := range hints {
-		fmt.Fprintf(stderr, "evergrant: hint: %s\n", h)
+		fmt.Fprintf(stderr, "evergrant: hint: %s\n", naming(h, of))
 	}
 	return code
+}
+
+// naming puts the name of a grant, where it is known, into a command of a hint.
+func naming(hint string, of grant.ID) string {
+	if of == "" {
+		return hint
+	}
+	return strings.ReplaceAll(hint, "repair GRANT", "repair "+string(of))
 }
 
 // inWords takes out of an engine's text what only says again what was said: the
@@ -212,12 +247,16 @@ func inWords(s string) string {
 	return regexp.MustCompile(fate+": ").ReplaceAllString(s, "")
 }
 
+// misleading are the characters that begin another line, or turn the direction of
+// what follows, so that it reads as another text (Unicode UAX #9, UTR #36).
+const misleading = "\u2028\u2029\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
 // oneLine keeps foreign text (a path, a system's message) on its line and free
 // of control characters, which could forge a line or a runner's command.
 func oneLine(s string) string {
 	s = strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ")
 	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 || strings.ContainsRune(misleading, r) {
 			return -1
 		}
 		return r

@@ -78,13 +78,13 @@ func TestExitCodes(t *testing.T) {
 func TestReportIsOneLineAndHints(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	if code := cli.Report(&out, cli.Usage("a\nb\x1b[31m\rc", "mend it")); code != 2 {
+	if code := cli.Report(&out, cli.Usage("a\nb\x1b[31m\rc", "evergrant repair GRANT mends it"), "acme/api"); code != 2 {
 		t.Errorf("code %d", code)
 	}
-	if want := "evergrant: a; b[31mc\nevergrant: hint: mend it\n"; out.String() != want {
+	if want := "evergrant: a; b[31mc\nevergrant: hint: evergrant repair acme/api mends it\n"; out.String() != want {
 		t.Errorf("printed %q, want %q", out.String(), want)
 	}
-	if cli.Report(&out, nil) != 0 {
+	if cli.Report(&out, nil, "") != 0 {
 		t.Error("success has a code")
 	}
 }

@@ -13,8 +13,5 @@ func RefreshFlags() []string {
 	return names
 }
 
-// Version is what the program calls itself.
-const Version = version
-
 // Definite reports whether the post step takes an error for the last word.
 var Definite = definite

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"time"
+
 	"github.com/spf13/pflag"
 
 	"evergrant/internal/config"
+	"evergrant/internal/grant"
 	"evergrant/internal/simulator"
 )
 
@@ -24,6 +27,8 @@ var (
 	CleanToken     = cleanToken
 	ErrInterrupted = errInterrupted
 	ErrTimeout     = errTimeout
+	HelpOf         = helpOf
+	LikelyDuration = likelyDuration
 )
 
 // Usage makes a usage error with a hint.
@@ -68,4 +73,13 @@ func FlagUse(name string) string {
 	}
 	_, use := pflag.UnquoteUsage(f)
 	return use
+}
+
+// StoryText is the story of a record in words, as a pipe gets it.
+func StoryText(generation uint64, events []grant.Event, leased bool, now time.Time) string {
+	s := grantStatus{Generation: generation, events: events}
+	if leased {
+		s.Lease = &statusLease{}
+	}
+	return storyText(story(s, now), now, paper{width: endless})
 }

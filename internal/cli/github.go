@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"time"
@@ -94,21 +93,4 @@ func (a *app) giteaAccess(o *storeOptions) func() (giteasecret.Access, error) {
 		}
 		return giteasecret.Access{Token: grant.NewSecret(token), Transport: githubTransport()}, nil
 	}
-}
-
-// checkSinks asks each sink that can tell whether it may be written, before
-// anything is spent. One that cannot tell now is tried when there is a token.
-func (p plan) checkSinks(ctx context.Context) error {
-	for _, s := range p.sinks {
-		asked, ok := s.Sink.(interface {
-			Check(ctx context.Context) error
-		})
-		if !ok {
-			continue
-		}
-		if err := asked.Check(ctx); err != nil {
-			return usagef("sink %s: %v", s.URL, err).hint("nothing was sent; mend the sink, or leave it out")
-		}
-	}
-	return nil
 }

@@ -19,8 +19,9 @@ import (
 // hand a token to each that git or docker talks to.
 type handoverOptions struct {
 	refreshOptions
-	user  string
-	hosts []string
+	user   string
+	hosts  []string
+	socket string // of run or of the Action, which has the grant
 }
 
 func (a *app) handoverCommand() *cobra.Command {
@@ -52,10 +53,17 @@ func (a *app) handoverCommand() *cobra.Command {
 			RunE: func(cmd *cobra.Command, args []string) error {
 				o.minTTLSet = cmd.Flags().Changed("min-ttl")
 				o.sinks = []string{} // standard output is the program's that asks
+				if err := errors.Join(notEmpty(cmd.Flags(), "token-socket"), o.onlySocket(cmd.Flags())); err != nil {
+					return err
+				}
 				return h.answer(cmd.Context(), args, o)
 			},
 		}
+		if program, short := strings.CutSuffix(h.name, "-credential"); short {
+			cmd.Aliases = []string{program}
+		}
 		o.register(cmd.Flags())
+		cmd.Flags().StringVar(&o.socket, "token-socket", "", "socket `PATH` of evergrant run or of the Action's keep-fresh, which is asked in place of a store")
 		if h.user != "" {
 			cmd.Flags().StringVar(&o.user, "user", h.user, "`NAME` of the user that goes with the token")
 			cmd.Flags().StringArrayVar(&o.hosts, "host", nil, "the `HOST` that gets the token, with its port if it has one, and no other does; repeatable")
@@ -84,21 +92,30 @@ func (a *app) answer(parent context.Context, args []string, o handoverOptions, r
 	}
 	ctx, cancel := within(parent, o.timeout)
 	defer cancel()
+	if o.socket != "" {
+		return a.relayAnswer(ctx, args, o, refused, write)
+	}
 	p, err := a.plan(args, o.refreshOptions)
 	if err != nil {
 		return err
 	}
-	_, out, err := a.obtain(ctx, p, o.refreshOptions)
+	s, out, err := a.obtain(ctx, p, o.refreshOptions)
 	if out.Access.Value.IsZero() {
 		return err
 	}
+	had := err
+	defer func() { // once it is written
+		if !out.Access.Value.IsZero() {
+			s.listener.heard(ctx, out, had)
+		}
+	}()
 	if !refused.IsZero() {
 		if refused.Digest() != out.Access.Value.Digest() {
 			return err // it is not the current one that was refused
 		}
 		p.request.After, p.warned = out.Access.Generation, nil
-		_, _, err = a.obtain(ctx, p, o.refreshOptions)
-		return err
+		s, out, had = a.obtain(ctx, p, o.refreshOptions)
+		return had
 	}
 	if werr := write(out.Access); err == nil && werr != nil {
 		err = &deliveryError{[]error{werr}}
@@ -189,6 +206,9 @@ func (a *app) helpKubernetes(ctx context.Context, args []string, o handoverOptio
 func (a *app) helpClaude(ctx context.Context, args []string, o handoverOptions) error {
 	if len(args) > 1 {
 		return usagef("at most one grant can be named")
+	}
+	if o.socket != "" {
+		return a.answer(ctx, args, o, grant.Secret{}, func(t grant.AccessToken) error { return handover.WritePlain(a.stdout, t) })
 	}
 	o.sinks = []string{"stdout:"}
 	return a.refresh(ctx, args, o.refreshOptions)

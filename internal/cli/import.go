@@ -42,7 +42,7 @@ func (a *app) importCommand() *cobra.Command {
 	f.BoolVar(&o.takeOver, "take-over", false, "the program that has the login stops using it: the caller's word")
 	f.BoolVar(&o.replace, "replace", false, "start a new consent over a grant that is alive")
 	f.StringVar(&o.client.provider, "provider", "", "`PRESET` that describes the provider (EVERGRANT_PROVIDER), where the source does not say")
-	f.StringVar(&o.client.tokenURL, "token-url", "", "`URL` of the token endpoint (EVERGRANT_TOKEN_URL); overrides source and preset")
+	f.StringVar(&o.client.tokenURL, "token-url", "", "`URL` of the token endpoint; overrides source and preset (EVERGRANT_TOKEN_URL, where the source does not say)")
 	f.StringVar(&o.client.clientID, "client-id", "", "client `ID` that the login belongs to (EVERGRANT_CLIENT_ID), where the source does not say")
 	f.StringArrayVar(&o.client.params, "param", nil, "setting of the preset, `NAME=VALUE`; repeatable")
 	o.store.register(f)
@@ -101,6 +101,7 @@ func (a *app) planImport(ctx context.Context, args []string, o *importOptions) (
 	if i.source, err = importer.Parse(args[0]); err != nil {
 		return i, usagef("%v", err)
 	}
+	given := o.client
 	if err := o.client.fill(a.env); err != nil {
 		return i, err
 	}
@@ -121,6 +122,9 @@ func (a *app) planImport(ctx context.Context, args []string, o *importOptions) (
 		return i, err
 	case err != nil:
 		return i, usagef("%v", err)
+	}
+	if err = a.leftOver(i.found, given, o.client); err != nil {
+		return i, err
 	}
 	if err = i.resolve(&o.client); err != nil {
 		return i, err

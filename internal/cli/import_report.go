@@ -95,7 +95,7 @@ func (i *importing) useOf(o *importOptions) string {
 
 // shellWord writes a word as a POSIX shell reads it back.
 func shellWord(s string) string {
-	if strings.Trim(s, letters+"0123456789-._/~+@%:,=") == "" {
+	if s != "" && strings.Trim(s, letters+"0123456789-._/+@%:,=") == "" {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"

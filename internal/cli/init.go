@@ -93,6 +93,7 @@ func (a *app) initGithub(o initOptions, args []string) error {
 	if err != nil {
 		return err
 	}
+	a.warn(w.warned)
 	if o.print {
 		return a.printWorkflow(w, text)
 	}

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,10 +67,10 @@ func workflowFiles() ([]string, error) {
 		}
 	}
 	if len(files) == 0 {
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, usagef("--check: %s: %v", shownPath(folder), atomicfile.Bare(err))
 		}
-		return nil, usagef("--check: there is no workflow in %s", shownPath(folder))
+		return nil, usagef("--check: there are no workflows yet in %s", shownPath(folder)).hint("evergrant init github writes one")
 	}
 	return files, nil
 }

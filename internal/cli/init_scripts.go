@@ -2,8 +2,11 @@ package cli
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
+	"evergrant/internal/grant"
+	"evergrant/internal/pattern"
 	"evergrant/internal/provider"
 )
 
@@ -37,6 +40,9 @@ func (w *workflowDraft) fillScript(o initOptions, params map[string]string) erro
 	if e.Auth != provider.AuthNone || len(e.Params) > 0 || len(e.Headers) > 0 {
 		return usagef("template %s runs a script that can send this provider neither further parameters or headers nor a client's proof", w.template).hint(generic)
 	}
+	if w.deaf() {
+		return usagef("template %s runs a script that does not understand how this provider says that a login has ended", w.template).hint(generic)
+	}
 	if e.ClientID == "" {
 		return usagef("--token-url without a preset needs --client-id too")
 	}
@@ -50,13 +56,37 @@ func (w *workflowDraft) fillScript(o initOptions, params map[string]string) erro
 	return w.fillSecrets(false)
 }
 
+// deaf reports that the provider tells that a login has ended, or may have, in
+// a way that the scripts know nothing of: they would call it a refusal of the
+// request, with nothing spent.
+func (w *workflowDraft) deaf() bool {
+	known := map[grant.Fate][]string{
+		grant.Rejected: {"invalid_grant", "refresh_token_expired", "refresh_token_reused", "refresh_token_invalidated", "token_expired", "interaction_required"},
+		grant.InDoubt:  {"server_error", "internal_error", "internal_server_error", "temporarily_unavailable"},
+	}
+	for code, fate := range w.preset.Codes() {
+		if (fate == grant.Rejected || fate == grant.InDoubt) && !slices.Contains(known[fate], code) {
+			return true
+		}
+	}
+	for _, fate := range w.preset.Statuses() {
+		if fate == grant.Rejected || fate == grant.InDoubt {
+			return true
+		}
+	}
+	return false
+}
+
 // scriptOfWorkflow matches a script that a workflow runs out of its repository.
 var scriptOfWorkflow = regexp.MustCompile(`\.github/evergrant/(refresh\.\w+)`)
+
+// inEnvironment matches a job whose secrets are those of the environment.
+var inEnvironment = pattern.Of(`(?m)^    environment: ` + secretsEnvironment + `(?: |$)`)
 
 // environmentOf is the flag by which gh sets a secret of the workflow's
 // environment; "" if its secrets are the repository's.
 func environmentOf(text string) string {
-	if strings.Contains(text, "\n    environment: "+secretsEnvironment) {
+	if inEnvironment.MatchString(text) {
 		return " --env " + secretsEnvironment
 	}
 	return ""

@@ -23,6 +23,7 @@ func TestScriptWorkflows(t *testing.T) {
 		"bash for Claude":  {[]string{"--template", "bash", "--provider", "claude"}, "https://platform.claude.com/v1/oauth/token", "9d1c250a-e61b-44d9-88ed-5944d1962f5e", "json", "CLAUDE_REFRESH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", 1},
 		"node for GitLab":  {[]string{"--template", "node", "--provider", "gitlab", "--client-id", "${{ vars.GITLAB_ID }}"}, "https://gitlab.com/oauth/token", "${{ vars.GITLAB_ID }}", "form", "GITLAB_REFRESH_TOKEN", "GITLAB_ACCESS_TOKEN", 1},
 		"its own GitLab":   {[]string{"--template", "bash", "--provider", "gitlab", "--client-id", "7", "--param", "host=git.example.com"}, "https://git.example.com/oauth/token", "7", "form", "GITLAB_REFRESH_TOKEN", "GITLAB_ACCESS_TOKEN", 1},
+		"bash for Codex":   {[]string{"--template", "bash", "--provider", "codex"}, "https://auth.openai.com/oauth/token", "app_EMoamEEZ73f0CkXaXp7hrann", "json", "CODEX_REFRESH_TOKEN", "", 1},
 		"by address":       {[]string{"--template", "node", "--token-url", "https://id.example/t?a=b", "--client-id", "x: y"}, "https://id.example/t?a=b", "x: y", "form", "EVERGRANT_REFRESH_TOKEN", "ACCESS_TOKEN", 1},
 		"inline":           {[]string{"--template", "inline-python"}, "", "", "", "CLAUDE_REFRESH_TOKEN", "", 2},
 		"inline elsewhere": {[]string{"--template", "inline-python", "--token-url", "https://id.example/t", "--client-id", "x"}, "https://id.example/t", "x", "", "CLAUDE_REFRESH_TOKEN", "", 2},
@@ -65,6 +66,11 @@ func TestScriptWorkflowsRefuse(t *testing.T) {
 		{[]string{"--template", "node", "--provider", "auth0", "--client-id", "x", "--param", "domain=e.eu.auth0.com", "--with-client-secret"}, "sends no client secret"},
 		{[]string{"--template", "node", "--provider", "slack", "--client-id", "x"}, "sends no client secret"},
 		{[]string{"--template", "node", "--token-url", "https://id.example/t", "--client-id", "x", "--param", "audience=y"}, "neither further parameters or headers"},
+		{[]string{"--template", "bash", "--provider", "twitch", "--client-id", "x"}, "does not understand how this provider says that a login has ended"},
+		{[]string{"--template", "node", "--provider", "zoom", "--client-id", "x"}, "does not understand how"},
+		{[]string{"--template", "node", "--provider", "x", "--client-id", "x"}, "does not understand how"},
+		{[]string{"--template", "bash", "--provider", "linear", "--client-id", "x"}, "does not understand how"},
+		{[]string{"--template", "bash", "--provider", "dex", "--client-id", "x", "--param", "host=dex.example.com"}, "does not understand how"},
 		{[]string{"--template", "bash", "--provider", "claude", "--grant", "x"}, "template bash takes no --grant"},
 		{[]string{"--template", "bash", "--provider", "claude", "--action", testAction}, "template bash takes no --action"},
 		{[]string{"--template", "bash", "--token-url", "http://id.example/t", "--client-id", "x"}, "https"},
@@ -89,8 +95,11 @@ func TestScheduledWorkflow(t *testing.T) {
 	if len(writer.On) != 2 || writer.On["schedule"] == nil || len(job.Steps) != 1 || fmt.Sprint(job.Concurrency) != "map[cancel-in-progress:false group:evergrant-scheduled]" {
 		t.Fatalf("it starts for %v, has %d steps, concurrency %v", writer.On, len(job.Steps), job.Concurrency)
 	}
+	if fmt.Sprint(job.Environment) != "evergrant" {
+		t.Errorf("the writer runs in environment %v", job.Environment)
+	}
 	for name, want := range map[string]any{
-		"sink": "ghsecret:${{ github.repository }}/EVERGRANT_ACCESS_TOKEN?environment=evergrant", "github-token": "${{ secrets.EVERGRANT_GITHUB_TOKEN }}",
+		"sink": "ghsecret:${{ github.repository }}/EVERGRANT_ACCESS_TOKEN?environment=evergrant-token", "github-token": "${{ secrets.EVERGRANT_GITHUB_TOKEN }}",
 		"refresh-token": "${{ secrets.CLAUDE_REFRESH_TOKEN }}", "key": "${{ secrets.EVERGRANT_KEY }}", "no-create": false, "min-ttl": "150m",
 	} {
 		if job.Steps[0].With[name] != want {
@@ -99,7 +108,7 @@ func TestScheduledWorkflow(t *testing.T) {
 	}
 	text := initPrint(t, "--template", "scheduled-reader", "--branch", "trunk")
 	reader := parsed(t, text).Jobs["work"]
-	if work := reader.Steps[len(reader.Steps)-1]; fmt.Sprint(work.Env) != "map[ACCESS_TOKEN:${{ secrets.EVERGRANT_ACCESS_TOKEN }}]" || fmt.Sprint(reader.Environment) != "evergrant" {
+	if work := reader.Steps[len(reader.Steps)-1]; fmt.Sprint(work.Env) != "map[ACCESS_TOKEN:${{ secrets.EVERGRANT_ACCESS_TOKEN }}]" || fmt.Sprint(reader.Environment) != "evergrant-token" {
 		t.Errorf("the work gets %v, in environment %v", work.Env, reader.Environment)
 	}
 	if strings.Count(text, "secrets.") != 1 || reader.Concurrency != nil || !strings.Contains(text, "branches: [trunk]") {
@@ -120,8 +129,9 @@ func TestScriptSteps(t *testing.T) {
 			[]string{"EVERGRANT_KEY", "no-create", "Contents: write"}},
 		"inline": {[]string{"--template", "inline-python"}, []string{"gh secret set CLAUDE_REFRESH_TOKEN --env evergrant", "setup-token"}, []string{"default branch only", "scripts/refresh", "< FILE"}},
 		"scheduled": {[]string{"--template", "scheduled", "--provider", "gitlab", "--client-id", "x", "--action", testAction},
-			[]string{"gh secret set EVERGRANT_KEY --env evergrant", "gh secret set GITLAB_REFRESH_TOKEN --env evergrant", "Contents: write, for the record, and Environments: write", "no-create: true"}, []string{"EVERGRANT_ACCESS_TOKEN", "scripts/refresh"}},
-		"reader":  {[]string{"--template", "scheduled-reader"}, []string{"template scheduled, whose first run writes the secret EVERGRANT_ACCESS_TOKEN"}, []string{"gh secret set"}},
+			[]string{"gh secret set EVERGRANT_KEY --env evergrant", "gh secret set GITLAB_REFRESH_TOKEN --env evergrant", "Contents: write, for the record, and Environments: write", "no-create: true",
+				"/environments/evergrant'", "/environments/evergrant-token'", "runs every quarter of an hour: 96 runs a day", "ends the token before it, here every 1h 30m or so"}, []string{"EVERGRANT_ACCESS_TOKEN", "scripts/refresh", "--env evergrant-token"}},
+		"reader":  {[]string{"--template", "scheduled-reader"}, []string{"template scheduled, whose first run writes the secret EVERGRANT_ACCESS_TOKEN"}, []string{"gh secret set", "environments/"}},
 		"generic": {[]string{"--template", "generic", "--provider", "claude", "--action", testAction}, []string{"gh secret set EVERGRANT_KEY <"}, []string{"--env", "environments/"}},
 	} {
 		var stdout, stderr bytes.Buffer

@@ -26,6 +26,7 @@ type workflowDraft struct {
 	preset         provider.Preset
 	root           string // of the repository; "": there is none
 	local          string // folder of the Action in the repository; "": it is pinned
+	warned         []string
 }
 
 // claude is the preset whose vendor has first-party ways and terms that a
@@ -45,7 +46,7 @@ func newWorkflow(o initOptions, root string) (*workflowDraft, error) {
 		w.words[word] = ""
 	}
 	w.place(o)
-	for _, fill := range []func(initOptions) error{w.fillAction, w.fillProvider, w.fillConsumer, w.fillNames} {
+	for _, fill := range []func(initOptions) error{w.fillAction, w.fillProvider, w.fillConsumer, w.fillNames, w.fillSchedule} {
 		if err := fill(o); err != nil {
 			return nil, err
 		}

@@ -114,6 +114,14 @@ var secretOfWorkflow = pattern.Of(`\$\{\{ secrets\.([A-Z][A-Z0-9_]*) \}\}`)
 // sealingKey is the name of the secret that holds the sealing key.
 const sealingKey = "EVERGRANT_KEY"
 
+// secretsOf are the names of the secrets that a workflow reads.
+func secretsOf(text string) (secrets []string) {
+	for _, m := range secretOfWorkflow.FindAllStringSubmatch(text, -1) {
+		secrets = append(secrets, m[1])
+	}
+	return secrets
+}
+
 // remaining are the steps between the file and a green run.
 func (w *workflowDraft) remaining(text string) string {
 	var b strings.Builder
@@ -123,14 +131,16 @@ func (w *workflowDraft) remaining(text string) string {
 		fmt.Fprintf(&b, "%d. "+format+"\n", append([]any{n}, args...)...)
 	}
 	command := func(format string, args ...any) { fmt.Fprintf(&b, "     "+format+"\n", args...) }
-	var secrets []string
-	for _, m := range secretOfWorkflow.FindAllStringSubmatch(text, -1) {
-		secrets = append(secrets, m[1])
-	}
+	secrets := secretsOf(text)
 	where := environmentOf(text)
+	const made = "gh api --silent --method PUT 'repos/{owner}/{repo}/environments/%s'"
 	if where != "" {
 		step("An environment for the secrets, which are read when a job starts.%s", branchesOf(text))
-		command("gh api --silent --method PUT 'repos/{owner}/{repo}/environments/%s'", secretsEnvironment)
+		command(made, secretsEnvironment)
+	}
+	if publishes(text) {
+		step("One for the access token alone, so that the jobs which read it get no other secret.")
+		command(made, tokenEnvironment)
 	}
 	if refresh := w.words["REFRESH_SECRET"]; slices.Contains(secrets, refresh) {
 		step("The refresh token of a sign-in of its own: one that two programs use is spent twice, and that ends the login.")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,6 +49,9 @@ func (a *app) keyNew(out string) error {
 	if out != "" {
 		if _, err := os.Lstat(out); !errors.Is(err, fs.ErrNotExist) {
 			return usagef("--out: %s is there already, and a key is never overwritten", out)
+		}
+		if folder := filepath.Dir(out); !isFolder(folder) {
+			return usagef("--out: there is no folder %s", shownPath(folder)).hint("make it first: mkdir -p " + shownPath(folder))
 		}
 	}
 	identity, recipient, err := record.NewKey()
@@ -105,8 +109,8 @@ func (a *app) keyRotateCommand() *cobra.Command {
 	var o rotateOptions
 	cmd := &cobra.Command{
 		Use:   "rotate",
-		Short: "re-seal every record of a file store with another key",
-		Long: "Re-seals every record of a file store, and what this machine has spilled for it, with another key. Change the\n" +
+		Short: "re-seal every record of a store with another key",
+		Long: "Re-seals every record of a store that can list them (file:, git:), and what this machine has spilled for it, with another key. Change the\n" +
 			"key of all jobs at once: one with the old key can read nothing. A store that is not sealed becomes sealed; no\n" +
 			"other command reads plain records once there is a key, because whoever can write the store could plant them.",
 		Args: cobra.NoArgs,
@@ -161,8 +165,25 @@ func (a *app) keyRotate(ctx context.Context, o rotateOptions) error {
 		}
 		n++
 	}
-	a.console.notef("%d grants re-sealed", n)
+	a.console.notef("%s re-sealed", counted(n, "grant"))
+	if err == nil && o.newEnv != "EVERGRANT_KEY" {
+		a.console.notef("every job needs the new key from now on; in this shell: export EVERGRANT_KEY=\"%s\"", o.newKey())
+	}
 	return because(ctx, err)
+}
+
+// newKey is the new key as a shell reads it.
+func (o *rotateOptions) newKey() string {
+	if o.newEnv != "" {
+		return "$" + showName(o.newEnv)
+	}
+	return "$(cat " + shownPath(o.newFile) + ")"
+}
+
+// isFolder reports a folder, also behind a link.
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // rotation is what one run of key rotate works with.
@@ -177,9 +198,9 @@ func (o *rotateOptions) newCodec(a *app) (*record.Codec, error) {
 	if err != nil {
 		return nil, err
 	}
-	identity, err := record.ParseKeyFile([]byte(s.Reveal()))
+	identity, err := parsedKey("--new-key", o.newEnv, o.newFile, s)
 	if err != nil {
-		return nil, usagef("new sealing key: %v", err).hint("evergrant key new makes one")
+		return nil, err
 	}
 	codec, err := record.NewCodec(identity, o.newRecipients...)
 	if err != nil {

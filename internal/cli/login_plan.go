@@ -259,6 +259,9 @@ func (a *app) planWay(l *loginPlan, o loginOptions) error {
 		l.way, l.why = byPaste, elsewhere
 	}
 	switch {
+	case (l.asking.AuthorizeURL == "" || l.way == byDevice && l.deviceURL == "") && l.asking.Issuer == "" && a.otherServer(o.client) != "":
+		return usagef("%s, so the preset's sign-in pages do not count", a.otherServer(o.client)).
+			hint("if the provider itself is meant: unset EVERGRANT_TOKEN_URL; else name where that server lets people sign in: --issuer URL, or --authorize-url (or --device-url)")
 	case l.way == byDevice && l.deviceURL == "":
 		return usagef("the provider has no device endpoint that is known").hint("name it with --device-url, or sign in by --paste")
 	case l.way != byDevice && l.asking.AuthorizeURL == "":

@@ -30,7 +30,7 @@ type loginReport struct {
 
 	*Verdict // of code 7; absent from a success
 
-	saved bool
+	saved, nextEnds bool
 }
 
 // accountReport is whose consent it is. Nothing in it is proven.
@@ -46,6 +46,7 @@ func newLoginReport(s *session, l loginPlan, issued oauth.Issued, who oauth.Iden
 		Grant: l.id, Provider: l.target.name, Generation: done.Generation, Action: "signed_in", Way: l.way.String(), Replaced: done.Replaced,
 		TokenURL: l.target.bind.TokenURL, ClientID: l.target.bind.ClientID, Scope: emptyNotNull(t.Access.Scope),
 		ExpiresAt: optional(t.Access.Expiry), ConsentEndsAt: optional(t.RefreshExpiry), State: grant.Live.String(), Store: s.place.location.String(),
+		nextEnds: l.target.behaviour.RevokesAccess,
 	}
 	if who.Account != (grant.Account{}) {
 		r.Account = &accountReport{who.Account.ID, who.Account.Name, who.From}
@@ -87,7 +88,7 @@ func (r loginReport) line() string {
 	}
 	text += fmt.Sprintf("; generation %d is saved in %s", r.Generation, r.Store)
 	if r.ExpiresAt != nil {
-		text += fmt.Sprintf(", the access token is good until %s (%s)", *r.ExpiresAt, span(time.Duration(*r.ExpiresIn)*time.Second))
+		text += fmt.Sprintf(", the access token is good until %s (%s)%s", *r.ExpiresAt, span(time.Duration(*r.ExpiresIn)*time.Second), orNext(r.nextEnds))
 	}
 	if r.ConsentEndsAt != nil {
 		text += "; the consent ends at " + *r.ConsentEndsAt

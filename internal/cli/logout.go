@@ -92,7 +92,11 @@ func (a *app) logout(parent context.Context, args []string, o logoutOptions) err
 	if err != nil {
 		return because(ctx, fmt.Errorf("grant %s: %w", id, err))
 	}
-	a.warn(remains(out, o.keepRemote, revoke != nil))
+	why := a.otherServer(o.client)
+	if why != "" {
+		why += ": "
+	}
+	a.warn(remains(out, o.keepRemote, revoke != nil, why))
 	r := logoutReport{Grant: id, Action: "logged_out", Revoked: out.Revocation.String(), State: grant.Retired.String(), Warnings: emptyNotNull(a.warned), Store: p.location.String()}
 	if out.Before && out.Revocation == engine.NotRevoked {
 		r.Action = "none"
@@ -198,12 +202,12 @@ func (a *app) revoke(err error) (engine.Revocation, error) {
 }
 
 // remains says what a person may still have to do at the provider.
-func remains(out engine.Retirement, keep, asked bool) []string {
+func remains(out engine.Retirement, keep, asked bool, why string) []string {
 	switch {
 	case out.Revocation == engine.RevokedPerhaps:
 		return []string{"whether the provider revoked the token is unknown; call logout again to ask once more, or end the access at the provider's own page"}
 	case keep || asked || out.Before:
 		return nil
 	}
-	return []string{"no revocation endpoint is known, so the provider still takes the token until it ends: end the access at the provider's own page, or name the endpoint with --revoke-url"}
+	return []string{why + "no revocation endpoint is known, so the provider still takes the token until it ends: end the access at the provider's own page, or name the endpoint with --revoke-url or --issuer"}
 }

@@ -7,13 +7,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"evergrant/internal/config"
 	"evergrant/internal/grant"
@@ -40,6 +38,7 @@ type app struct {
 	// unconfigured is the grant of this call that config does not have.
 	unconfigured string
 	step         *actionStep // while this is a step of the GitHub Action
+	inBackground bool        // this is the process that keeps a token alive beside a job
 	// handler takes the signals instead, while a command runs beside this program.
 	handler atomic.Pointer[func(os.Signal)]
 	// speedUp and clockOffset are for tests and the demonstration. They are
@@ -63,6 +62,8 @@ func Main(args []string, env func(string) (string, bool), stdin io.Reader, stdou
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(a.console)
+	complete(root)
+	inOurWords(root)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !a.began {
 		a.json = asksJSON(args)
@@ -74,6 +75,7 @@ func Main(args []string, env func(string) (string, bool), stdin io.Reader, stdou
 }
 
 func (a *app) root() *cobra.Command {
+	var tellVersion bool
 	root := &cobra.Command{
 		Use:   "evergrant",
 		Short: "keeps rotating OAuth refresh tokens alive, and never loses one",
@@ -82,12 +84,17 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(*cobra.Command, []string) error {
+			if tellVersion {
+				return a.tellVersion()
+			}
 			return usagef("no command was given").hint("evergrant help lists the commands; evergrant demo shows what it does")
 		},
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.begin() },
 	}
+	root.Flags().BoolVar(&tellVersion, "version", false, "print the version")
 	flags := root.PersistentFlags()
+	flags.BoolP("help", "h", false, "this text")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "the reasons of each step, on standard error")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "only errors on standard error")
 	flags.IntVar(&a.speedUp, "speed-up", 1, "divide the protocol's durations, for demonstrations and tests")
@@ -95,9 +102,12 @@ func (a *app) root() *cobra.Command {
 	_ = flags.MarkHidden("speed-up")
 	_ = flags.MarkHidden("clock-offset")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(a.refreshCommand(), a.tokenCommand(), a.runCommand(), a.handoverCommand(), a.loginCommand(), a.logoutCommand(), a.statusCommand(), a.repairCommand(), a.importCommand(), a.rescueCommand(),
+	root.SetHelpFunc(a.help)
+	root.SetHelpCommand(a.helpCommand())
+	root.AddCommand(a.refreshCommand(), a.tokenCommand(), a.runCommand(), a.handoverCommand(), a.loginCommand(), a.logoutCommand(), a.statusCommand(), a.doctorCommand(), a.repairCommand(), a.importCommand(), a.rescueCommand(),
 		a.providersCommand(), a.keyCommand(), a.simulateCommand(), a.demoCommand(), a.versionCommand(), a.actionCommand(), a.initCommand())
 	a.noteBeginning(root)
+	exemplify(root)
 	return root
 }
 
@@ -110,8 +120,10 @@ func (a *app) noteBeginning(cmd *cobra.Command) {
 			if f := cmd.Flags().Lookup("json"); f != nil {
 				a.json = f.Value.String() == "true"
 			}
-			if err := a.configure(cmd, args); err != nil {
-				return err
+			if _, itself := cmd.Annotations[configuresItself]; !itself {
+				if err := a.configure(cmd, args); err != nil {
+					return err
+				}
 			}
 			return a.elsewhere(run(cmd, args))
 		}
@@ -154,22 +166,20 @@ func (a *app) logger() *slog.Logger {
 	return slog.New(newProgress(a.console))
 }
 
-// signals returns a context that the first SIGINT, SIGTERM or SIGHUP cancels.
+// signals returns a context that the first SIGINT, SIGTERM, SIGQUIT or SIGHUP cancels.
 // Later ones are only noted: the engine ends by itself, soon, and to die in a
 // save is the one thing that must not happen. SIGPIPE is taken so that a
 // closed pipe becomes an error of its write; it is caught and not ignored,
 // because children would inherit that.
 func (a *app) signals(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
-	caught := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE}
+	caught := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGPIPE}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup means it
 		caught = append(caught, syscall.SIGHUP)
 	}
 	ch := make(chan os.Signal, 8)
-	done := make(chan struct{})
 	signal.Notify(ch, caught...)
 	go func() {
-		defer close(done)
 		for s := range ch {
 			give := a.handler.Load()
 			switch {
@@ -180,48 +190,11 @@ func (a *app) signals(parent context.Context) (context.Context, func()) {
 				a.console.notef("%v: stopping; what is in flight is saved first", s)
 				cancel(errInterrupted)
 			default:
-				a.console.notef("%v: still saving; this ends by itself", s)
+				a.console.notef("%v: already stopping; this ends by itself", s)
 			}
 		}
 	}()
-	return ctx, func() {
-		signal.Stop(ch)
-		close(ch)
-		<-done
-		cancel(nil)
-	}
-}
-
-// flagError words a mistake in a flag without repeating a long value: it may
-// be a secret that went to the wrong place.
-func flagError(cmd *cobra.Command, err error) error {
-	hint := cmd.CommandPath() + " --help lists the flags"
-	if bad := (*pflag.InvalidValueError)(nil); errors.As(err, &bad) {
-		value := "the value"
-		if v := bad.GetValue(); echoable(v) {
-			value = "\"" + v + "\""
-		}
-		kind := bad.GetFlag().Value.Type()
-		switch kind { // Go's names for them say nothing to people
-		case "uint64":
-			kind = "number from 0 on"
-		case "int", "int64":
-			kind = "whole number"
-		}
-		return usagef("--%s: %s is not a %s", bad.GetFlag().Name, oneLine(value), kind).hint(hint)
-	}
-	if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {
-		name := unknown.GetSpecifiedName()
-		switch dashed := len(name) <= 40 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") == ""; {
-		case unknown.GetSpecifiedShortnames() != "" && len(name) == 1:
-			return usagef("there is no flag -%s", name).hint(hint)
-		case dashed || echoable(name):
-			return usagef("there is no flag --%s", oneLine(name)).hint(hint)
-		}
-		return usagef("there is no such flag (it is not repeated here)").hint(hint)
-	}
-	if syntax := (*pflag.InvalidSyntaxError)(nil); errors.As(err, &syntax) {
-		return usagef("a flag is written --NAME or --NAME=VALUE, and one of these is not").hint(hint)
-	}
-	return usagef("%v", err).hint(hint)
+	// They stay caught until the process has ended: one that came behind the last
+	// line would kill a run that has saved and delivered, and take its exit code.
+	return ctx, func() { cancel(nil) }
 }

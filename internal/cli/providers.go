@@ -152,10 +152,11 @@ func (a *app) listProviders(asJSON bool) error {
 
 func (a *app) showProvider(p provider.Preset) error {
 	s := summary(p)
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	type entry struct{ name, value string }
+	var rows []entry
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "%s\t%s\n", name, value)
+			rows = append(rows, entry{name, value})
 		}
 	}
 	row("preset", s.Name+": "+s.Title)
@@ -181,33 +182,64 @@ func (a *app) showProvider(p provider.Preset) error {
 	for _, command := range p.SignIn.OwnTool {
 		row("", command)
 	}
+	row("redirect uri", registeredRedirect(p.SignIn))
 	row("logout", map[bool]string{true: "revokes the refresh token", false: "retires the record alone"}[s.Revokes])
 	row("shared use", s.SharedUse)
 	row("terms", strings.TrimSpace(p.Terms.Summary+" "+p.Terms.URL))
 	row("checked", p.Terms.Checked)
 	row("tested", s.Tested)
-	if err := w.Flush(); err != nil {
+	margin := 0
+	for _, r := range rows {
+		margin = max(margin, len(r.name)+2)
+	}
+	page := paper{width: a.foldTo()}
+	var b strings.Builder
+	for _, r := range rows {
+		if r.name == "" { // a command, to be copied
+			b.WriteString(strings.Repeat(" ", margin) + r.value + "\n")
+			continue
+		}
+		b.WriteString(page.entry(page.fit(r.name, margin), "", r.value, ""))
+	}
+	if _, err := io.WriteString(a.stdout, b.String()+lists(p, page)); err != nil {
 		return fmt.Errorf("writing the preset: %w", err)
 	}
-	return printLists(a.stdout, p)
+	return nil
 }
 
-func printLists(w io.Writer, p provider.Preset) error {
+// registeredRedirect is the address that the client must have as a redirect URI, as
+// login sends people there; "" where nobody signs in by a browser.
+func registeredRedirect(s provider.SignIn) string {
+	if s.AuthorizeURL == "" {
+		return ""
+	}
+	s.Redirect = or(s.Redirect, provider.RedirectFixed)
+	uri := redirectOf(loginOptions{}, provider.Ways{SignIn: s})
+	switch s.Redirect {
+	case provider.RedirectHTTPS:
+		return "an https page of your own, which login takes as --redirect-uri https://HOST/PATH"
+	case provider.RedirectLoopback:
+		return "register " + uri + " with your client; any port will do"
+	}
+	return "register " + uri + " with your client, or another port by --port"
+}
+
+// lists are the notes and the sources of a preset.
+func lists(p provider.Preset, page paper) string {
 	var b strings.Builder
 	for _, note := range p.Notes {
-		fmt.Fprintf(&b, "\nnote: %s\n", note)
+		b.WriteString("\n" + page.entry("note: ", "", note, ""))
 	}
 	if len(p.Sources) > 0 {
 		b.WriteString("\nsources:\n")
 	}
 	for _, s := range p.Sources {
-		fmt.Fprintf(&b, "  %s (%s)\n", strings.TrimSpace(s.Name+" "+s.URL), s.Confidence)
+		b.WriteString(page.entry("  ", "", fmt.Sprintf("%s (%s)", strings.TrimSpace(s.Name+" "+s.URL), s.Confidence), ""))
 		if s.Says != "" {
-			fmt.Fprintf(&b, "    %s\n", s.Says)
+			b.WriteString(page.entry("    ", "", s.Says, ""))
 		}
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return b.String()
 }
 
 func reuseInWords(b grant.Behaviour) string {

@@ -22,6 +22,7 @@ import (
 type refreshOptions struct {
 	client clientOptions
 	store  storeOptions
+	notify notifyOptions
 
 	fromEnv         string
 	namedSeed       bool // only the variable of --from-env: grants that are refreshed together have none in common
@@ -43,6 +44,7 @@ func (o *refreshOptions) register(f *pflag.FlagSet) {
 	registerConfig(f)
 	o.client.register(f)
 	o.store.register(f)
+	o.notify.register(f)
 	f.StringVar(&o.fromEnv, "from-env", "", "environment variable `VAR` with a refresh token to start from (default EVERGRANT_REFRESH_TOKEN, or the preset's)")
 	f.BoolVar(&o.noCreate, "no-create", false, "an absent record is an error, never a start")
 	f.DurationVar(&o.minTTL, "min-ttl", 0, "life that the access token must have left (default 30m, or 10 % of the life where a refresh ends the running token)")
@@ -111,7 +113,9 @@ type plan struct {
 	request engine.Request
 	sinks   []sink.Sink
 	mask    *workflow.Masker
+	notices notices
 	warned  []string
+	emptied string // a variable for a first refresh token that is set and empty
 }
 
 func (a *app) refresh(parent context.Context, args []string, o refreshOptions) error {
@@ -139,6 +143,7 @@ func (a *app) fetch(parent context.Context, args []string, o refreshOptions) (*r
 		return nil, err
 	}
 	delivered, derr := a.deliver(ctx, p, out.Access)
+	s.listener.heard(ctx, out, err)
 	if err != nil && derr != nil {
 		a.console.warnf("%v", derr)
 	}
@@ -150,21 +155,31 @@ func (a *app) fetch(parent context.Context, args []string, o refreshOptions) (*r
 }
 
 // obtain makes sure that there is an access token. An outcome that has one is
-// good whatever the error says: with an *unsavedError it was had and not saved.
+// good whatever the error says: with an *unsavedError it was had and not saved. Who
+// called delivers it, and then lets people hear of the outcome: no token waits for that.
 func (a *app) obtain(ctx context.Context, p plan, o refreshOptions) (*session, engine.Outcome, error) {
 	s, err := a.begun(ctx, p, o)
 	if err != nil {
 		return nil, engine.Outcome{}, because(ctx, err)
 	}
+	held := s.hold(&p.request)
 	out, err := s.engine.Access(ctx, p.id, p.request)
 	out.Warnings = append(p.warned, a.consider(out)...)
+	if o.minTTLSet && out.Life > 0 && o.minTTL > out.Life {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("--min-ttl asks for %s, and the provider gave a token of %s: no more can be had", span(o.minTTL), span(out.Life)))
+	}
 	a.warn(out.Warnings)
 	unsaved := (*engine.UnsavedError)(nil)
 	switch {
 	case errors.As(err, &unsaved):
 		err = &unsavedError{err, s.kept}
+	case held && errors.Is(err, engine.ErrWouldRevoke):
+		err, out = s.held(), engine.Outcome{}
 	case err != nil:
-		return s, engine.Outcome{}, a.explain(p, because(ctx, err))
+		err, out = a.explain(p, because(ctx, err)), engine.Outcome{}
+	}
+	if out.Access.Value.IsZero() {
+		s.listener.heard(ctx, out, err)
 	}
 	return s, out, err
 }
@@ -176,10 +191,15 @@ func (a *app) begun(ctx context.Context, p plan, o refreshOptions) (*session, er
 			return nil, err
 		}
 	}
-	if err := p.checkSinks(ctx); err != nil {
+	unasked, err := a.checkSinks(ctx, p)
+	if err != nil {
 		return nil, err
 	}
 	st, err := p.place.open()
+	if err != nil {
+		return nil, err
+	}
+	st, ears, err := a.listen(p, st)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +207,11 @@ func (a *app) begun(ctx context.Context, p plan, o refreshOptions) (*session, er
 	if err != nil {
 		return nil, err
 	}
-	return a.session(p.id, p.place, st, t, o.singleWriter)
+	s, err := a.session(p.id, p.place, st, t, o.singleWriter)
+	if err == nil {
+		s.listener, s.unasked = ears, unasked
+	}
+	return s, err
 }
 
 // explain adds what the engine cannot know: which flag named a generation, what
@@ -219,11 +243,17 @@ func (a *app) explain(p plan, err error) error {
 			"elsewhere, put a refresh token into a variable and name it: --from-env VAR")
 	case p.place.named && p.place.missing() != nil:
 		return usagef("%v; there is no store at %s yet", err, p.place.location).hint("check --store, or put a refresh token into a variable and name it: --from-env VAR")
+	case !p.place.named && p.place.location.Keeps():
+		return usagef("%v; the store is %s", err, p.place.whereabouts()).hint(p.emptyWords()...).
+			hint("name the store where the record is: --store URL or EVERGRANT_STORE; or put a refresh token into a variable and name it: --from-env VAR")
+	case p.emptied != "":
+		return usagef("%v", err).hint(p.emptyWords()...).hint("or put a refresh token into another variable and name it: --from-env VAR")
 	}
 	return err
 }
 
-// plan resolves every option. It sends nothing and waits for nothing.
+// plan resolves every option. It sends nothing and waits for nothing; only to explain a
+// mistake does it look into the store.
 func (a *app) plan(args []string, o refreshOptions) (plan, error) {
 	var p plan
 	if err := o.check(); err != nil {
@@ -237,7 +267,7 @@ func (a *app) plan(args []string, o refreshOptions) (plan, error) {
 		return p, err
 	}
 	if p.target, err = a.target(o.client, a.timing(p.place)); err != nil {
-		return p, err
+		return p, a.recordTells(err, args, o.client, p.place)
 	}
 	if p.id, err = grantName(a.env, args, p.target.preset); err != nil {
 		return p, err
@@ -247,6 +277,9 @@ func (a *app) plan(args []string, o refreshOptions) (plan, error) {
 		return p, err
 	}
 	if err = a.openSinks(&p, o.sinks, &o.store); err != nil {
+		return p, err
+	}
+	if p.notices, err = o.notify.receivers(a.env); err != nil {
 		return p, err
 	}
 	p.request = engine.Request{
@@ -260,6 +293,9 @@ func (a *app) plan(args []string, o refreshOptions) (plan, error) {
 		}
 	}
 	p.warned = append(p.warned, nonEmpty(warning)...)
+	if p.request.Seed.IsZero() {
+		p.emptied = a.env.emptied(o.fromEnv, "EVERGRANT_REFRESH_TOKEN", p.target.refreshEnv)
+	}
 	for _, name := range p.target.shadows {
 		if a.env.get(name) != "" || a.step.sets(name) {
 			p.warned = append(p.warned, fmt.Sprintf("%s is set, and the programs of %s prefer it to this token", name, p.target.title))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -72,13 +73,19 @@ func (r refreshReport) line() string {
 	if r.AssumedExpiry {
 		b.WriteString(", which is assumed: the provider did not say")
 	}
-	if r.GoodUntil != "expiry" {
-		b.WriteString(" or the next refresh")
-	}
+	b.WriteString(orNext(r.GoodUntil != "expiry"))
 	if len(r.Delivered) > 0 {
 		b.WriteString("; delivered to " + strings.Join(r.Delivered, ", "))
 	}
 	return b.String()
+}
+
+// orNext completes "good until" where a refresh ends the running token.
+func orNext(ends bool) string {
+	if ends {
+		return " or the next refresh"
+	}
+	return ""
 }
 
 // printJSON writes one indented JSON value.
@@ -104,8 +111,8 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 // span words a duration by its two largest units: "3d 4h", "59m", "12s".
 func span(d time.Duration) string {
 	switch {
-	case d < 0:
-		return span(-d) + " ago"
+	case d < 0: // the negative of the least one is itself
+		return span(-max(d, -math.MaxInt64)) + " ago"
 	case d < time.Minute:
 		return fmt.Sprintf("%ds", d/time.Second)
 	case d < time.Hour:

@@ -15,8 +15,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
+	"evergrant/internal/atomicfile"
 	"evergrant/internal/tokensocket"
 	"evergrant/internal/workflow"
 )
@@ -45,6 +45,9 @@ func (a *app) runCommand() *cobra.Command {
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.minTTLSet = cmd.Flags().Changed("min-ttl")
+			if err := notEmpty(cmd.Flags(), "token-file", "token-socket"); err != nil {
+				return err
+			}
 			dash := cmd.ArgsLenAtDash()
 			if dash < 0 || dash > 1 || dash == len(args) {
 				return usagef("run takes at most one grant, then -- and the command").hint("evergrant run [GRANT] -- COMMAND [ARGUMENT]...")
@@ -88,12 +91,18 @@ func (a *app) run(ctx context.Context, args, command []string, o runOptions) err
 	if listener != nil {
 		defer listener.Close()
 	}
-	k, err := a.keeper(ctx, p, o)
+	claim, err := claimTokenFile(o.tokenFile)
 	if err != nil {
 		return err
 	}
-	if o.tokenFile != "" {
-		defer os.Remove(o.tokenFile) // it is of no use to anybody afterwards
+	var k *keeper
+	defer func() {
+		if err := claim.release(k.written()); err != nil {
+			a.console.warnf("--token-file: %v", err)
+		}
+	}()
+	if k, err = a.keeper(ctx, p, o); err != nil {
+		return err
 	}
 	cmd := exec.Command(program, command[1:]...)
 	cmd.Args[0] = command[0]
@@ -146,12 +155,17 @@ func (o *runOptions) listen() (net.Listener, error) {
 // name is also left out by value, so that no copy of a secret passes.
 func (o *runOptions) environment(all []string, p plan, k *keeper) []string {
 	named := []string{o.fromEnv, p.target.refreshEnv, o.client.secretEnv, o.client.keyEnv, o.store.keyEnv, o.store.gitTokenEnv, o.store.githubTokenEnv,
-		o.store.giteaTokenEnv, p.place.location.Variable(),
-		"EVERGRANT_KEY", "EVERGRANT_REFRESH_TOKEN", "EVERGRANT_GIT_TOKEN", "EVERGRANT_GITHUB_TOKEN", "EVERGRANT_GITEA_TOKEN"}
+		o.store.giteaTokenEnv, o.notify.env, p.place.location.Variable(),
+		"EVERGRANT_KEY", "EVERGRANT_REFRESH_TOKEN", "EVERGRANT_GIT_TOKEN", "EVERGRANT_GITHUB_TOKEN", "EVERGRANT_GITEA_TOKEN", notifyVar}
 	secret := func(name string) bool {
 		return slices.Contains(named, name) || strings.HasPrefix(name, "ACTIONS_") && strings.HasSuffix(name, "_TOKEN")
 	}
 	copies := secretCopies(p.request.Seed.Reveal())
+	for _, path := range []string{o.store.keyFile, o.client.secretFile, o.client.keyFile} {
+		if b, _, err := atomicfile.ReadRegular(path, 1<<20); path != "" && err == nil { // what a pipe had is in no variable
+			copies = append(copies, secretCopies(string(b))...)
+		}
+	}
 	for _, v := range all {
 		if name, value, _ := strings.Cut(v, "="); secret(name) {
 			copies = append(copies, secretCopies(value)...)
@@ -203,7 +217,7 @@ func (a *app) accompany(ctx context.Context, cmd *exec.Cmd, k *keeper, l net.Lis
 	}
 	started(cmd.Process)
 	if l != nil {
-		k.tasks.Go(func() { _ = tokensocket.New(k.newer, k.class, a.now).Serve(beside, l) })
+		k.tasks.Go(func() { k.answer(beside, l) })
 	}
 	if o.live() {
 		k.tasks.Go(func() { k.keep(beside) })
@@ -240,10 +254,6 @@ func codeOf(e *exec.ExitError) int {
 // started on: one that comes while the command is being started is not lost.
 // A terminal gives its own to the command by itself: once is enough.
 func (a *app) handOn() (started func(*os.Process), stop func()) {
-	terminal := false
-	if f, ok := a.stdin.(*os.File); ok {
-		terminal = term.IsTerminal(int(f.Fd()))
-	}
 	signals, ended := make(chan os.Signal, 16), make(chan struct{})
 	take := func(s os.Signal) {
 		select {
@@ -259,7 +269,7 @@ func (a *app) handOn() (started func(*os.Process), stop func()) {
 			for {
 				select {
 				case s := <-signals:
-					if !terminal || s != os.Interrupt {
+					if s != os.Interrupt && s != syscall.SIGQUIT || !inForeground() {
 						_ = command.Signal(s) // it may have ended
 					}
 				case <-ended:

@@ -45,7 +45,7 @@ func (a *app) simulateCommand() *cobra.Command {
 	f.StringVar(&o.clientID, "client-id", "", "`ID` of the one client (default the preset's, or "+simulator.DefaultClient+")")
 	f.StringVar(&o.secretEnv, "client-secret-env", "", "environment variable `VAR` that holds the client's secret")
 	f.BoolVar(&o.tls, "tls", false, "serve HTTPS with a certificate of a fresh authority; needs --ca-file")
-	f.StringVar(&o.caFile, "ca-file", "", "file `PATH` for that authority's certificate, for SSL_CERT_FILE")
+	f.StringVar(&o.caFile, "ca-file", "", "with --tls: file `PATH` for the certificate of its authority, which SSL_CERT_FILE names to clients")
 	f.StringArrayVar(&o.faults, "fault", nil, "`FAULT`: what goes wrong with token requests; repeatable")
 	f.Uint64Var(&o.seed, "seed", 1, "drives the faults that come by chance")
 	f.DurationVar(&o.accessLife, "access-life", 0, "life of an access token (default the preset's, or 1h)")

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"evergrant/internal/again"
+	"evergrant/internal/engine"
 	"evergrant/internal/grant"
 	"evergrant/internal/sink"
 	"evergrant/internal/workflow"
@@ -23,13 +26,14 @@ func (a *app) openSinks(p *plan, urls []string, o *storeOptions) error {
 			urls = append(urls, "github-output:access-token")
 		}
 	}
-	p.mask = workflow.NewMasker(a.console)
+	p.mask = workflow.NewMasker(a.masks())
 	for _, u := range urls {
 		if err := checkSinkName(u); err != nil {
 			return err
 		}
 		s, err := sink.Open(u, sink.Deps{
 			Stdout: a.stdout, Getenv: a.env.get, Mask: p.mask, GitHub: a.githubClient(o), Gitea: a.giteaAccess(o), Store: p.place.location.Place(),
+			SpeedUp: a.speedUp,
 		})
 		if err != nil {
 			known := usagef("%v", err)
@@ -74,14 +78,80 @@ func checkSinkName(url string) error {
 
 const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
+// askFor is how long a sink that does not answer is asked again before a refresh
+// that ends the token in it.
+const askFor = 30 * time.Second
+
+// checkSinks asks each sink that can tell whether it may be written, before
+// anything is spent. One that does not answer now is tried when there is a token.
+// But where a refresh ends the running token, which the sink may hold, it is asked
+// for a while, and unasked says that it has not answered still.
+func (a *app) checkSinks(ctx context.Context, p plan) (unasked, err error) {
+	revokes := p.target.behaviour.RevokesAccess
+	patient, cancel := context.WithTimeout(ctx, askFor/time.Duration(a.speedUp))
+	defer cancel()
+	for _, s := range p.sinks {
+		asked, ok := s.Sink.(grant.Checker)
+		if !ok {
+			continue
+		}
+		if err = asked.Check(ctx); revokes && errors.Is(err, grant.ErrUnasked) {
+			err = again.Pauses{First: time.Second, Longest: 5 * time.Second}.Try(patient, func(ctx context.Context) (time.Duration, error) {
+				err := asked.Check(ctx)
+				if errors.Is(err, grant.ErrUnasked) {
+					return 0, err
+				}
+				return again.Stop, err
+			})
+		}
+		switch {
+		case errors.Is(err, grant.ErrUnasked) && revokes:
+			unasked = fmt.Errorf("sink %s: %w", s.URL, err)
+		case err != nil && !errors.Is(err, grant.ErrUnasked):
+			return nil, usagef("sink %s: %v", s.URL, err).hint("nothing was sent; mend the sink, or leave it out")
+		}
+	}
+	return unasked, nil
+}
+
+// hold leaves the running token alone while it lives, if a sink that may have it did
+// not answer: the next one might reach nobody. It does not where the caller wants
+// another token in any case.
+func (s *session) hold(r *engine.Request) bool {
+	if s.unasked == nil || r.Force || r.After > 0 || r.NoRevokeRunning {
+		return false
+	}
+	r.NoRevokeRunning = true
+	return true
+}
+
+// held is the error of a refresh that hold kept back.
+func (s *session) held() error {
+	return &codedError{code: exitUnreachable, err: fmt.Errorf("grant %s: a refresh would end the running token, and the next one may not be delivered: %w", s.id, s.unasked),
+		hint: "nothing was sent; try again when the sink answers; --force refreshes all the same"}
+}
+
+// lingering is the context of a delivery: it outlives the call's own, because a
+// token that is fetched and saved must not be kept back by a signal, and yet ends
+// soon after it, because a sink may be tried for minutes.
+func (a *app) lingering(ctx context.Context) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if wait(out, 10*time.Second/time.Duration(a.speedUp)) {
+			cancel()
+		}
+	})
+	return out, func() { stop(); cancel() }
+}
+
 // deliver gives the token to every sink; one that fails does not keep it from
 // the others. In GitHub Actions it is masked before anything is written.
 func (a *app) deliver(ctx context.Context, p plan, t grant.AccessToken) (delivered []string, err error) {
 	if len(p.sinks) == 0 {
 		return nil, nil
 	}
-	// The token is fetched and saved: a signal now must not keep it back.
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := a.lingering(ctx)
+	defer cancel()
 	if a.env.githubActions() {
 		if err := p.mask.Mask(t.Value); err != nil {
 			return nil, &deliveryError{[]error{err}}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"evergrant/internal/grant"
 )
@@ -31,9 +32,21 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "show the grants of a store, or the story of one grant",
 		Long: "Shows the grants of a store, or the story of one grant. It asks no provider and changes nothing.\n" +
 			"It ends with code 6 when a record cannot be read. With --warn it ends with code 3 when a consent ends within\n" +
-			"that time, a person is needed already, or a token is in doubt.",
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.status(cmd.Context(), args, o) },
+			"that time, a person is needed already, a token is in doubt, or a grant has no record yet or one that is not in\n" +
+			"the store; with 6 when a record that was seen here is gone.",
+		Args:        cobra.MaximumNArgs(1),
+		Annotations: map[string]string{configuresItself: ""},
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if len(args) > 0 {
+				err = a.configure(cmd, args)
+			} else { // of all grants, no one's settings are the command's
+				a.config, _, err = a.readConfig(cmd.Flag("config").Value.String())
+			}
+			if err != nil {
+				return err
+			}
+			return a.status(cmd.Context(), cmd.Flags(), args, o)
+		},
 	}
 	o.store.register(cmd.Flags())
 	registerConfig(cmd.Flags())
@@ -62,7 +75,12 @@ type grantStatus struct {
 	Events        []statusEvent `json:"events,omitempty"`
 
 	tokenEnds, consentEnds time.Time
+	life                   time.Duration // of the access token as it was issued
+	events                 []grant.Event
+	lastWhat, lastBy       string
+	lastAt                 time.Time
 	why                    error // why it is unreadable
+	unproven               bool  // no access token was ever had
 }
 
 // States of a grant that are none of its record.
@@ -70,6 +88,15 @@ const (
 	inDoubt    = "in doubt"
 	unreadable = "unreadable"
 )
+
+// shown is the state in words: a grant that never had an access token is not shown as
+// one that lives. The report's "state" stays what the record says.
+func (s grantStatus) shown() string {
+	if s.unproven && s.State == grant.Live.String() {
+		return "not proven yet"
+	}
+	return s.State
+}
 
 type statusLease struct {
 	Holder string `json:"holder"`
@@ -89,19 +116,23 @@ type statusEvent struct {
 	Note string `json:"note,omitempty"`
 }
 
-func (a *app) status(ctx context.Context, args []string, o statusOptions) error {
+func (a *app) status(ctx context.Context, given *pflag.FlagSet, args []string, o statusOptions) error {
 	if o.warn < 0 {
 		return usagef("--warn cannot be negative")
 	}
 	var all []grantStatus
 	var err error
 	if len(args) == 0 && len(a.config.Grants) > 0 && o.store.url == "" && a.env.get("EVERGRANT_STORE") == "" {
-		all, err = a.lookConfigured(ctx)
+		all, err = a.lookConfigured(ctx, given)
 	} else {
 		all, err = a.lookInStore(ctx, args, o)
 	}
 	if err != nil {
 		return because(ctx, err)
+	}
+	if len(all) == 0 && !o.json {
+		a.sayEmpty(o.store)
+		return nil
 	}
 	if err := a.show(all, len(args) > 0, o.json); err != nil {
 		return err
@@ -135,7 +166,11 @@ func (a *app) lookInStore(ctx context.Context, args []string, o statusOptions) (
 	}
 	one, err := a.look(ctx, st, p, a.grant)
 	if err != nil {
-		return nil, fmt.Errorf("grant %s: %w", a.grant, err)
+		err = fmt.Errorf("grant %s: %w", a.grant, err)
+		if errors.Is(err, grant.ErrNotFound) {
+			err = &codedError{code: exitStore, err: err, hint: others(ctx, st, p, a.grant)}
+		}
+		return nil, err
 	}
 	return []grantStatus{one}, nil
 }
@@ -145,6 +180,10 @@ func (a *app) lookAll(ctx context.Context, st grant.Store, p place) ([]grantStat
 	if !ok {
 		return nil, usagef("this store cannot list its grants; name one")
 	}
+	marked, err := p.marks.List()
+	if err != nil {
+		return nil, &codedError{code: exitStore, err: err}
+	}
 	ids := []grant.ID{}
 	for id, err := range lister.List(ctx) {
 		if err != nil {
@@ -152,6 +191,7 @@ func (a *app) lookAll(ctx context.Context, st grant.Store, p place) ([]grantStat
 		}
 		ids = append(ids, id)
 	}
+	slices.Sort(ids)
 	// Opening a sealed record is work for the processor, two curve
 	// multiplications for each: all cores share it.
 	found, errs := make([]grantStatus, len(ids)), make([]error, len(ids))
@@ -180,8 +220,7 @@ func (a *app) lookAll(ctx context.Context, st grant.Store, p place) ([]grantStat
 		found[i].Events = nil
 		all = append(all, found[i])
 	}
-	slices.SortFunc(all, func(x, y grantStatus) int { return strings.Compare(string(x.Grant), string(y.Grant)) })
-	return all, nil
+	return a.addVanished(ctx, p, marked, all), nil
 }
 
 func (a *app) look(ctx context.Context, st grant.Store, p place, id grant.ID) (grantStatus, error) {
@@ -195,23 +234,21 @@ func (a *app) look(ctx context.Context, st grant.Store, p place, id grant.ID) (g
 		return grantStatus{}, &codedError{code: exitStore, err: err}
 	}
 	s := describe(c, a.now())
-	spilled, err := p.spill.List(ctx, id)
-	if err != nil {
-		a.console.warnf("grant %s: %v", id, err)
-	}
-	s.Unsaved = len(spilled)
+	s.Unsaved = a.unsaved(ctx, p, id)
 	return s, nil
 }
 
 func describe(c grant.Credential, now time.Time) grantStatus {
+	c = printable(c)
 	s := grantStatus{
 		Grant: c.Grant, Provider: c.Provider, State: c.State.String(), Reason: c.Reason, Generation: c.Generation,
 		TokenURL: c.Bind.TokenURL, ClientID: c.Bind.ClientID, Account: c.Account.String(), KeptReply: !c.Raw.IsZero(),
 		consentEnds: c.Tokens.RefreshExpiry,
 	}
 	if !c.Tokens.Access.Value.IsZero() {
-		s.tokenEnds = c.Tokens.Access.Expiry
+		s.tokenEnds, s.life = c.Tokens.Access.Expiry, c.Tokens.Life()
 	}
+	s.events = c.Events
 	s.TokenEndsAt, s.ConsentEndsAt = optional(s.tokenEnds), optional(s.consentEnds)
 	if l := c.Lease; l != nil && l.Until.After(now) {
 		s.Lease = &statusLease{l.Holder, stamp(l.Until)}
@@ -225,8 +262,10 @@ func describe(c grant.Credential, now time.Time) grantStatus {
 	for _, e := range c.Events {
 		s.Events = append(s.Events, statusEvent{stamp(e.At), e.By, e.What, inWords(e.Note)})
 	}
+	s.unproven = c.State == grant.Live && c.Tokens.Access.Value.IsZero()
 	if n := len(c.Events); n > 0 {
 		last := c.Events[n-1]
+		s.lastWhat, s.lastBy, s.lastAt = last.What, last.By, last.At
 		note := inWords(last.Note)
 		s.LastCause = strings.TrimSuffix(last.What+": "+note, ": ")
 		if last.What == s.State && note != "" {
@@ -254,19 +293,32 @@ func (a *app) show(all []grantStatus, story, asJSON bool) error {
 		return printJSON(a.stdout, all)
 	case story:
 		return a.tellStory(all[0])
-	case len(all) == 0:
-		a.console.notef("the store holds no grant yet")
-		return nil
 	}
 	return a.table(all)
 }
 
+// sayEmpty says which store it is that holds nothing: it may be another than the one
+// that is meant.
+func (a *app) sayEmpty(o storeOptions) {
+	loc, named, err := o.locate(a.env)
+	if err == nil {
+		a.console.notef("%s holds no grant yet", place{location: loc, named: named}.whereabouts())
+	}
+}
+
+// table is for people on a terminal, and plain and stable for everybody else.
 func (a *app) table(all []grantStatus) error {
+	if p := a.paper(a.stdout); p.terminal {
+		if _, err := io.WriteString(a.stdout, a.terminalTable(all, p)+census(all, p)); err != nil {
+			return fmt.Errorf("writing the table: %w", err)
+		}
+		return nil
+	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "GRANT\tPROVIDER\tGEN\tTOKEN ENDS\tCONSENT ENDS\tSTATE\tLAST")
 	for _, s := range all {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", s.Grant, dash(s.Provider), s.Generation,
-			a.until(s.tokenEnds, "none yet"), a.until(s.consentEnds, "unknown"), s.State, dash(s.LastCause))
+			a.until(s.tokenEnds, "none yet"), a.until(s.consentEnds, "unknown"), s.shown(), dash(s.LastCause))
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("writing the table: %w", err)
@@ -274,17 +326,54 @@ func (a *app) table(all []grantStatus) error {
 	return nil
 }
 
+// tellStory is what there is to know of one grant, and how it came to be so: in
+// words, and, where no person reads along, as the events before them.
 func (a *app) tellStory(s grantStatus) error {
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	row := func(name, value string) { fmt.Fprintf(w, "%s\t%s\n", name, value) }
-	row("grant", string(s.Grant))
-	row("provider", dash(s.Provider))
-	row("token url", dash(s.TokenURL))
-	row("client id", dash(s.ClientID))
+	p := a.paper(a.stdout)
+	var b strings.Builder
+	rows := a.storyRows(s)
+	if p.terminal {
+		for _, r := range rows {
+			code := ""
+			if r[0] == "state" {
+				code = stateColour(s.shown())
+			}
+			b.WriteString(p.entry(p.fit(r[0], storyMargin), faint, r[1], code))
+		}
+	} else {
+		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+		for _, r := range rows {
+			fmt.Fprintf(w, "%s\t%s\n", r[0], r[1])
+		}
+		fmt.Fprintln(w)
+		printEvents(w, s.Events)
+		if err := w.Flush(); err != nil {
+			return fmt.Errorf("writing the story: %w", err)
+		}
+	}
+	if lines := story(s, a.now()); len(lines) > 0 {
+		fmt.Fprintln(&b)
+		b.WriteString(storyText(lines, a.now(), p))
+	}
+	if _, err := io.WriteString(a.stdout, b.String()); err != nil {
+		return fmt.Errorf("writing the story: %w", err)
+	}
+	return nil
+}
+
+// storyMargin is the width of the names of a story's rows, in columns.
+const storyMargin = 14
+
+func (a *app) storyRows(s grantStatus) [][2]string {
+	rows := [][2]string{{"grant", string(s.Grant)}, {"provider", dash(s.Provider)}, {"token url", dash(s.TokenURL)}, {"client id", dash(s.ClientID)}}
+	row := func(name, value string) { rows = append(rows, [2]string{name, value}) }
 	if s.Account != "" {
 		row("account", s.Account)
 	}
-	row("state", strings.TrimSuffix(s.State+": "+s.Reason, ": "))
+	row("state", strings.TrimSuffix(s.shown()+": "+s.Reason, ": "))
+	if s.State == unreadable { // what is in it, nobody knows
+		return [][2]string{rows[0], rows[len(rows)-1]}
+	}
 	row("generation", fmt.Sprint(s.Generation))
 	row("token ends", a.until(s.tokenEnds, "none yet"))
 	row("consent ends", a.until(s.consentEnds, "unknown: the provider does not say"))
@@ -292,7 +381,7 @@ func (a *app) tellStory(s grantStatus) error {
 		row("lease", "until "+s.Lease.Until+" by "+s.Lease.Holder)
 	}
 	if s.Doubt != nil {
-		row("in doubt", fmt.Sprintf("since %s, sent %d times, last at %s", s.Doubt.First, s.Doubt.Sends, s.Doubt.Last))
+		row("in doubt", fmt.Sprintf("since %s, sent %s, last at %s", s.Doubt.First, times(int(s.Doubt.Sends)), s.Doubt.Last))
 	}
 	if s.KeptReply {
 		row("kept reply", "an answer that could not be read; evergrant rescue --raw takes it out")
@@ -300,12 +389,7 @@ func (a *app) tellStory(s grantStatus) error {
 	if s.Unsaved > 0 {
 		row("unsaved", fmt.Sprintf("%d on this machine; the next refresh puts them into the store", s.Unsaved))
 	}
-	fmt.Fprintln(w)
-	printEvents(w, s.Events)
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("writing the story: %w", err)
-	}
-	return nil
+	return rows
 }
 
 func printEvents(w io.Writer, events []statusEvent) {
@@ -327,36 +411,4 @@ func dash(s string) string {
 		return "-"
 	}
 	return s
-}
-
-// alarm is the outcome of a look: a record that cannot be read is a failure of
-// the store. With --warn, each grant that needs a person now or within the time
-// given is one as well.
-func (a *app) alarm(all []grantStatus, within time.Duration) error {
-	var unread, worries []string
-	var why error
-	for _, s := range all {
-		switch {
-		case s.State == unreadable:
-			unread = append(unread, fmt.Sprintf("grant %s: %s", s.Grant, s.Reason))
-			why = s.why
-		case within == 0:
-		case s.State == grant.NeedsConsent.String():
-			worries = append(worries, fmt.Sprintf("%s needs a person: %s", s.Grant, s.Reason))
-		case s.State == inDoubt:
-			worries = append(worries, fmt.Sprintf("%s is in doubt since %s", s.Grant, s.Doubt.First))
-		case !s.consentEnds.IsZero() && s.consentEnds.Sub(a.now()) < within:
-			worries = append(worries, fmt.Sprintf("the consent of %s ends at %s", s.Grant, stamp(s.consentEnds)))
-		}
-	}
-	text := strings.Join(append(unread, worries...), "; ")
-	switch {
-	case why != nil:
-		_, hints := classify(why)
-		return &codedError{code: exitStore, err: errors.New(text), hint: strings.Join(hints, "; ")}
-	case len(worries) > 0:
-		return &codedError{code: exitPerson, err: errors.New(text),
-			hint: "a grant in doubt: run refresh at the time it prints, or sign in again; any other: sign in again: evergrant login GRANT, or at the provider, then evergrant repair GRANT --adopt --from-env VAR"}
-	}
-	return nil
 }

@@ -15,14 +15,12 @@ import (
 // not.
 const notStarted = "not started"
 
-// lookConfigured looks at the grants of the configuration, wherever they are.
-func (a *app) lookConfigured(ctx context.Context) ([]grantStatus, error) {
+// lookConfigured looks at the grants of the configuration, wherever they are. What
+// is given on the command line wins over it, for each of them.
+func (a *app) lookConfigured(ctx context.Context, given *pflag.FlagSet) ([]grantStatus, error) {
 	var all []grantStatus
 	for _, g := range a.config.Grants {
-		s, err := a.lookAtOne(ctx, g)
-		if errors.Is(err, grant.ErrNotFound) {
-			s, err = grantStatus{Grant: grant.ID(g.Name), State: notStarted}, nil
-		}
+		s, err := a.lookAtOne(ctx, g, given)
 		if err != nil { // one store that is away hides no other grant
 			if ctx.Err() != nil {
 				return nil, fmt.Errorf("grant %s: %w", g.Name, err)
@@ -35,7 +33,7 @@ func (a *app) lookConfigured(ctx context.Context) ([]grantStatus, error) {
 	return all, nil
 }
 
-func (a *app) lookAtOne(ctx context.Context, g config.Grant) (grantStatus, error) {
+func (a *app) lookAtOne(ctx context.Context, g config.Grant, given *pflag.FlagSet) (grantStatus, error) {
 	id, err := grantName(a.env, []string{g.Name}, "")
 	if err != nil {
 		return grantStatus{}, err
@@ -43,7 +41,7 @@ func (a *app) lookAtOne(ctx context.Context, g config.Grant) (grantStatus, error
 	var o storeOptions
 	flags := pflag.NewFlagSet(g.Name, pflag.ContinueOnError)
 	o.register(flags)
-	if err := a.apply(flags, g); err != nil {
+	if err := errors.Join(hand(given, flags), a.apply(flags, g)); err != nil {
 		return grantStatus{}, err
 	}
 	p, err := o.resolve(a)
@@ -51,11 +49,33 @@ func (a *app) lookAtOne(ctx context.Context, g config.Grant) (grantStatus, error
 		return grantStatus{}, err
 	}
 	if !p.location.Keeps() || !p.location.Present() {
-		return grantStatus{}, grant.ErrNotFound
+		return a.absent(ctx, p, id), nil
 	}
 	st, err := p.open()
 	if err != nil {
 		return grantStatus{}, err
 	}
-	return a.look(ctx, st, p, id)
+	s, err := a.look(ctx, st, p, id)
+	if errors.Is(err, grant.ErrNotFound) {
+		return a.absent(ctx, p, id), nil
+	}
+	return s, err
+}
+
+// hand sets the flags of one set that were given in another.
+func hand(given, flags *pflag.FlagSet) error {
+	var wrong error
+	given.Visit(func(f *pflag.Flag) {
+		if flags.Lookup(f.Name) == nil {
+			return
+		}
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+		}
+		for _, v := range values {
+			wrong = errors.Join(wrong, flags.Set(f.Name, v))
+		}
+	})
+	return wrong
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -55,6 +56,14 @@ type place struct {
 	spill    *spill.Folder
 	marks    *mark.Folder
 	spillDir string
+}
+
+// whereabouts names the place, and says how it came to be looked at.
+func (p place) whereabouts() string {
+	if p.named {
+		return p.location.String()
+	}
+	return p.location.String() + " (the default; EVERGRANT_STORE is not set)"
 }
 
 // locate finds out where records live, without opening anything.
@@ -132,14 +141,32 @@ func (o *storeOptions) resolve(a *app) (place, error) {
 	// Spills and marks belong to one store, however its URL is written: another
 	// store's grant of the same name is another grant.
 	of := grant.NewSecret(loc.Place()).Digest()
-	p.spillDir = filepath.Join(state, "spill", of)
+	home := filepath.Join(state, "spill", of)
+	p.spillDir = home
+	p.spill = spill.Open(home, p.codec)
 	if tmp := a.env.get("RUNNER_TEMP"); a.env.githubActions() && filepath.IsAbs(tmp) {
 		p.spillDir = filepath.Join(tmp, "evergrant", "spill", of)
+		// A step may have emptied it, see [carried].
+		p.spill = spill.Open(p.spillDir, p.codec).With(home)
 	}
-	p.spill = spill.Open(p.spillDir, p.codec)
 	p.location = p.location.Keeping(filepath.Join(filepath.Dir(filepath.Dir(p.spillDir)), "written", of))
 	p.marks = mark.Open(filepath.Join(state, "marks", of))
 	return p, nil
+}
+
+// looksLikePath reports a path from a root, a home or here, or one at which there is a
+// file.
+func looksLikePath(text string) bool {
+	if strings.ContainsAny(text, "\n\x00") || text == "" {
+		return false
+	}
+	for _, begins := range []string{"/", "./", "../", "~/"} {
+		if strings.HasPrefix(text, begins) {
+			return true
+		}
+	}
+	info, err := os.Stat(text)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // newCodec reads and writes records. Whoever gives a key wants records that
@@ -174,11 +201,29 @@ func (o *storeOptions) identity(a *app) (grant.Secret, error) {
 	if err != nil || s.IsZero() {
 		return grant.Secret{}, err
 	}
+	return parsedKey("--key", name, o.keyFile, s)
+}
+
+// parsedKey reads the key that a variable or a file holds, and knows what people put
+// there instead: the public half, or in a variable the path of a file.
+func parsedKey(flag, variable, path string, s grant.Secret) (grant.Secret, error) {
 	key, err := record.ParseKeyFile([]byte(s.Reveal()))
-	if err != nil {
-		return grant.Secret{}, usagef("sealing key: %v", err).hint("evergrant key new makes one")
+	if err == nil {
+		return key, nil
 	}
-	return key, nil
+	where := shownPath(path)
+	if variable != "" {
+		where = "the variable " + showName(variable)
+	}
+	switch text := strings.TrimSpace(s.Reveal()); {
+	case strings.HasPrefix(text, "age1"):
+		return key, usagef("sealing key: %s holds the public half of a key, a recipient, which opens nothing", where).
+			hint("the key itself looks like AGE-SECRET-KEY-1…; a recipient is named by " + strings.Replace(flag, "key", "recipient", 1))
+	case variable != "" && looksLikePath(text):
+		return key, usagef("sealing key: %s holds no key but what looks like the path of a file", where).hint("name the file by " + flag + "-file PATH")
+	}
+	return key, usagef("sealing key: %s: %v", where, err).
+		hint("take the key from where its copy is kept; evergrant key new makes another one, which opens no record that there is")
 }
 
 // checkSealing refuses to send anything whose only copy might end up where a

@@ -17,6 +17,7 @@ type target struct {
 	discovery   *discovery      // with --issuer; bind lacks the token URL until settle
 
 	refreshEnv, accessEnv string   // the preset's variables; "": none
+	fixed                 bool     // a consent ends when it ends, however often it is used
 	shadows               []string // variables that the provider's programs prefer
 }
 
@@ -62,6 +63,7 @@ func (a *app) target(o clientOptions, t engine.Timing) (target, error) {
 	found := target{
 		preset: named(preset, o), title: titleOf(preset, o), behaviour: behaviour,
 		refreshEnv: preset.Env.Refresh, accessEnv: preset.Env.Access, shadows: preset.Env.ShadowedBy,
+		fixed: preset.Lifetimes.Absolute != 0 && preset.Lifetimes.Idle == 0,
 	}
 	if o.issuer != "" {
 		found.discovery = &discovery{client: func(tokenURL string) (grant.Refresher, error) {

@@ -52,13 +52,16 @@ func verdictOf(err error) Verdict {
 // end reports a run's error on standard error and, where JSON was asked for and
 // no report was printed, on standard output. It returns the exit code.
 func (a *app) end(err error) int {
-	code := report(a.console, err)
+	code := report(a.console, err, a.grant)
 	if err == nil || !a.json || a.reported {
 		return code
 	}
 	f := failure{Verdict: verdictOf(err), Warnings: emptyNotNull(a.warned)}
 	if a.grant != "" {
 		f.Grant = &a.grant
+	}
+	if f.Hint != nil {
+		*f.Hint = naming(*f.Hint, a.grant)
 	}
 	// A standard output that is closed changes nothing: the code tells.
 	_ = printJSON(a.stdout, f)

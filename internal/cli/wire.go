@@ -19,7 +19,10 @@ type session struct {
 	store    grant.Store
 	engine   *engine.Engine
 	provider target
-	kept     kept // of a record that the store did not take
+	carried  *carried  // the spill of a process in the background
+	kept     kept      // of a record that the store did not take
+	listener *listener // tells people; nil: there is nobody to be told
+	unasked  error     // of a sink that may hold a token which a refresh ends, and that did not answer; nil: there is none
 }
 
 // kept is where a record is that the store did not take.
@@ -59,6 +62,10 @@ func (a *app) session(id grant.ID, p place, st grant.Store, t target, singleWrit
 	}
 	if p.location.Keeps() {
 		cfg.Spill, cfg.Marks = p.spill, p.marks
+		if a.inBackground {
+			s.carried = &carried{Folder: p.spill}
+			cfg.Spill = s.carried
+		}
 		cfg.Rescue = func(c grant.Credential) (err error) {
 			s.kept, err = a.lastResort(p, c)
 			return err
@@ -88,6 +95,9 @@ func (a *app) lastResort(p place, c grant.Credential) (k kept, err error) {
 		}
 		_, err = fmt.Fprintf(a.console, "evergrant: the record of grant %s is kept in %s until the store takes it\n", c.Grant, oneLine(path))
 		return k, err
+	}
+	if a.inBackground && absent == nil {
+		return k, nil // nobody reads what is said here; the post step looks at the disk
 	}
 	block, err := p.codec.Rescue(c)
 	if err != nil {

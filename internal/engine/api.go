@@ -71,6 +71,8 @@ type Outcome struct {
 	Refreshed bool // this call made the refresh; otherwise the token was served
 	Rotated   bool // and the provider gave a new refresh token
 	TTLMet    bool // the life asked for is met
+	// Life is that of the access token as it was issued.
+	Life time.Duration
 	// GoodUntil is the access token's end of life; with NextRefreshEnds a
 	// refresh by anyone ends it sooner.
 	GoodUntil       time.Time
@@ -111,6 +113,15 @@ var (
 	// ErrNoToken: no record, and nothing to start from.
 	ErrNoToken = errors.New("no record and no refresh token to start from")
 )
+
+// BoundError is ErrBound with both ends.
+type BoundError struct{ Have, Want grant.Binding }
+
+func (e *BoundError) Error() string {
+	return fmt.Sprintf("%v: %s", ErrBound, bindDifference(e.Have, e.Want))
+}
+
+func (e *BoundError) Unwrap() error { return ErrBound }
 
 // WaitError wraps an error that time mends: trying again at Next is right.
 type WaitError struct {

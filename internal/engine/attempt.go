@@ -47,6 +47,7 @@ func (c *call) attempt(ctx context.Context, s snapshot) (Outcome, error) {
 	if errors.As(err, &re) && re.Fate == grant.InDoubt && a.retriesInLease(ctx) {
 		ts, err = a.send(ctx)
 	}
+	c.warnRevoked(s.cred, err)
 	if err == nil {
 		return a.save(ctx, ts)
 	}
@@ -356,5 +357,9 @@ func rejection(c grant.Credential, re *grant.RefreshError) string {
 	if ends := c.Tokens.RefreshExpiry; !ends.IsZero() && c.Doubt != nil && c.Doubt.Last.After(ends) {
 		return fmt.Sprintf("the provider answered %s: the consent ended %s", re.Code, stamp(ends))
 	}
-	return fmt.Sprintf("the provider answered %s to a refresh token that was never sent before: it was revoked, or somebody else spent it", re.Code)
+	why := fmt.Sprintf("the provider answered %s to a refresh token that was never sent before: it was revoked, or somebody else spent it", re.Code)
+	if c.Tokens.Access.Value.IsZero() { // it came from outside, and nothing has come of it
+		why += ", or it is no refresh token of this client"
+	}
+	return why
 }

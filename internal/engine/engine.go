@@ -106,9 +106,10 @@ type call struct {
 	said     map[string]bool
 	warnings []string
 
-	unread             error // a spill that cannot be read
-	inDoubt            error // why the fate of a token that this call sent is unknown
-	refreshed, rotated bool  // by this call
+	origin             *ElsewhereError // a grant that has seen Request.Seed
+	unread             error           // a spill that cannot be read
+	inDoubt            error           // why the fate of a token that this call sent is unknown
+	refreshed, rotated bool            // by this call
 	refreshes          int
 }
 
@@ -221,7 +222,7 @@ func (c *call) outcome(k grant.Credential) Outcome {
 	}
 	return Outcome{
 		Access: access, Refreshed: c.refreshed, Rotated: c.rotated,
-		TTLMet:    access.Expiry.Sub(c.now()) >= wantedLife(c.r.MinTTL, k.Tokens),
+		Life: k.Tokens.Life(), TTLMet: access.Expiry.Sub(c.now()) >= wantedLife(c.r.MinTTL, k.Tokens),
 		GoodUntil: access.Expiry, NextRefreshEnds: c.cfg.Behaviour.RevokesAccess,
 		ConsentEnds: k.Tokens.RefreshExpiry, State: k.State, Reason: k.Reason,
 	}
@@ -247,20 +248,6 @@ func refusal(k grant.Credential, step Step) error {
 		return fmt.Errorf("%w: %s", grant.ErrNeedsConsent, k.Reason)
 	}
 	return fmt.Errorf("%w: a reply that may hold the next token could not be read and is kept in the record; see rescue --raw", grant.ErrInDoubt)
-}
-
-// mayRevoke holds the caller's wish not to end a token that somebody uses.
-func (c *call) mayRevoke(s snapshot) error {
-	a := s.cred.Tokens.Access
-	if !c.cfg.Behaviour.RevokesAccess || a.Value.IsZero() || !a.Expiry.After(c.now()) {
-		return nil
-	}
-	if c.r.NoRevokeRunning {
-		return &WaitError{Next: a.Expiry, Err: ErrWouldRevoke}
-	}
-	c.warn(fmt.Sprintf("the refresh ends the access token of generation %d, which was good until %s, for whoever uses it",
-		a.Generation, stamp(a.Expiry)))
-	return nil
 }
 
 // wait pauses until the step may have changed, or returns errWaited.

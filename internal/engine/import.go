@@ -20,9 +20,10 @@ type Imported struct {
 // Import starts a new consent from a token set that another program obtained: an
 // access token that still lives is served, and nothing is spent. Like
 // [Engine.Adopt] it waits for no lease, and refuses a refresh token that the grant
-// knows (ErrKnownToken). A record whose consent has not ended, or that belongs to
-// another endpoint or client, is kept (ErrLiving) unless replace is set. The note
-// goes into the grant's story.
+// knows (ErrKnownToken), or that another one of the store does ([*ElsewhereError]).
+// A record whose consent has not ended, or that belongs to another endpoint or
+// client, is kept (ErrLiving) unless replace is set. The note goes into the grant's
+// story.
 func (e *Engine) Import(ctx context.Context, id grant.ID, tokens grant.TokenSet, replace bool, note string) (Imported, error) {
 	if tokens.Refresh.IsZero() {
 		return Imported{}, ErrNoToken
@@ -49,6 +50,9 @@ func (e *Engine) Import(ctx context.Context, id grant.ID, tokens grant.TokenSet,
 			return out, nil // an earlier Swap of ours landed
 		}
 		if err := c.mayImport(s, tokens, replace); err != nil {
+			return Imported{}, err
+		}
+		if err := c.vetOrigin(ctx, tokens.Refresh); err != nil {
 			return Imported{}, err
 		}
 		next := c.imported(s, tokens, note)

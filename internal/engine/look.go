@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"time"
 
 	"evergrant/internal/grant"
@@ -33,7 +34,11 @@ func (c *call) look(ctx context.Context) (snapshot, error) {
 		if !c.startsAnew(s) {
 			return s, nil
 		}
-		if err := c.adopt(ctx, s, c.r.Seed); err != nil && !errors.Is(err, grant.ErrConflict) {
+		err = c.adopt(ctx, s, c.r.Seed)
+		if c.startsElsewhere(s, err) {
+			return s, nil
+		}
+		if err != nil && !errors.Is(err, grant.ErrConflict) {
 			return s, err
 		} else if err != nil {
 			if err := c.afterConflict(ctx, refused, s.ver); err != nil {
@@ -144,7 +149,7 @@ func (c *call) vet(s snapshot) error {
 	case s.cred.Generation < least:
 		return fmt.Errorf("%w: it has generation %d, but generation %d was in it", ErrRolledBack, s.cred.Generation, least)
 	case s.cred.Bind != c.cfg.Bind && !c.unproven(s):
-		return fmt.Errorf("%w: %s", ErrBound, bindDifference(s.cred.Bind, c.cfg.Bind))
+		return &BoundError{s.cred.Bind, c.cfg.Bind}
 	}
 	c.vetSeed(s)
 	return nil
@@ -160,7 +165,7 @@ func bindDifference(have, want grant.Binding) string {
 // vetSeed warns of a seed that is neither the grant's own nor wanted.
 func (c *call) vetSeed(s snapshot) {
 	if s.cred.State == grant.Live && !c.r.Seed.IsZero() && !s.cred.Knows(c.r.Seed.Digest()) {
-		c.warn("the refresh token that was given is not one of this grant (another account, another grant, or a new sign-in?); the record is used: repair --adopt takes the token instead")
+		c.warn("the refresh token that was given is not one of this grant (another account, another grant, or a new sign-in?); the record is used while its consent lives: repair --adopt takes the token at once")
 	}
 }
 
@@ -168,9 +173,13 @@ func (c *call) vetSeed(s snapshot) {
 // the caller holds and nobody can have spent: a first call with a mistyped
 // client or URL leaves one. Starting anew costs nothing then.
 func (c *call) unproven(s snapshot) bool {
-	k := s.cred
+	return unspent(s.cred, c.r.Seed)
+}
+
+// unspent reports that a record began with this refresh token and never sent it.
+func unspent(k grant.Credential, seed grant.Secret) bool {
 	return k.State == grant.Live && k.Tokens.Access.Value.IsZero() && k.Lease == nil && k.Doubt == nil && k.Raw.IsZero() &&
-		!c.r.Seed.IsZero() && k.Tokens.Refresh.Equal(c.r.Seed)
+		!seed.IsZero() && k.Tokens.Refresh.Equal(seed)
 }
 
 // startsAnew reports whether the seed must be adopted: the store has no
@@ -190,6 +199,9 @@ func (c *call) adopt(ctx context.Context, s snapshot, seed grant.Secret) error {
 		return fmt.Errorf("%w, and --no-create forbids to start one", grant.ErrNotFound)
 	case seed.IsZero():
 		return ErrNoToken
+	}
+	if err := c.vetOrigin(ctx, seed); err != nil {
+		return err
 	}
 	next := c.newConsent(s, seed)
 	_, err := c.swap(ctx, s.ver, next, c.t.Settle)
@@ -234,8 +246,9 @@ func (c *call) offerSpills(ctx context.Context, s snapshot) (snapshot, error) {
 	if s.absent && c.r.NoCreate && len(spills) > 0 {
 		return s, fmt.Errorf("%w, and --no-create forbids to start one from the spilled record on this machine", grant.ErrNotFound)
 	}
-	slices.SortFunc(spills, func(a, b grant.Credential) int {
-		return cmp.Or(cmp.Compare(a.Generation, b.Generation), a.Tokens.ObtainedAt.Compare(b.Tokens.ObtainedAt), cmp.Compare(a.Writer, b.Writer))
+	sort.Slice(spills, func(i, j int) bool {
+		a, b := &spills[i], &spills[j]
+		return cmp.Or(cmp.Compare(a.Generation, b.Generation), a.Tokens.ObtainedAt.Compare(b.Tokens.ObtainedAt), cmp.Compare(a.Writer, b.Writer)) < 0
 	})
 	for _, k := range spills {
 		offered, next, err := c.offer(ctx, s, k)

@@ -285,15 +285,20 @@ func TestRejected(t *testing.T) {
 	}{
 		"an earlier reply was lost": {doubted(1, time.Hour), "earlier reply was lost"},
 		"the consent ended":         {func(c *grant.Credential) { c.Tokens.RefreshExpiry = time.Now().Add(-time.Hour) }, "consent ended"},
-		"neither":                   {func(*grant.Credential) {}, "never sent before"},
+		"neither":                   {func(*grant.Credential) {}, "somebody else spent it"},
+		"the first token":           {func(c *grant.Credential) { c.Tokens.Access = grant.AccessToken{} }, "no refresh token of this client"},
 	} {
 		scenario(t, "why: "+name, strict, func(t *testing.T, w *world) {
 			w.keep(accessEnded, tt.edit)
 			w.replies = []reply{{err: rejected()}}
 			_, err := w.access(engine.Request{Wait: time.Minute})
 			wantErr(t, "rejected", err, grant.ErrNeedsConsent)
-			if r := w.stored().Reason; !strings.Contains(r, tt.words) {
+			r := w.stored().Reason
+			if !strings.Contains(r, tt.words) {
 				t.Errorf("rejected: reason %q, want one with %q", r, tt.words)
+			}
+			if name != "the first token" && strings.Contains(r, "of this client") {
+				t.Errorf("rejected: reason %q of a token that another refresh returned", r)
 			}
 		})
 	}

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"evergrant/internal/grant"
 )
@@ -40,6 +41,9 @@ type input struct {
 // clientSecret is the variable that --client-secret-env names.
 const clientSecret = "EVERGRANT_CLIENT_SECRET"
 
+// notifyVar is the variable with the receivers of notices, one a line.
+const notifyVar = "EVERGRANT_NOTIFY"
+
 func inputs() []input {
 	return []input{
 		{"grant", other, ""}, {"provider", text, ""}, {"refresh-token", secret, "EVERGRANT_REFRESH_TOKEN"},
@@ -50,6 +54,8 @@ func inputs() []input {
 		{"min-generation", text, ""}, {"single-writer", yes, ""}, {"allow-public", yes, ""},
 		// As the job's own token it goes to the job's own forge, and nowhere else.
 		{"github-token", secret, "GITHUB_TOKEN"}, {"git-token", secret, "EVERGRANT_GIT_TOKEN"}, {"sink", list, ""}, {"env-name", other, ""},
+		{"notify", secret, notifyVar}, {"notify-format", text, ""},
+		{"keep-fresh", other, ""}, {"keep-fresh-for", other, ""},
 	}
 }
 
@@ -76,7 +82,7 @@ func Flags() []string {
 // Outputs returns the names of the outputs of action.yml.
 func Outputs() []string {
 	return []string{"access-token", "token-type", "expires-at", "expires-at-ms", "expires-in", "generation", "action", "rotated",
-		"consent-ends-at", "state"}
+		"consent-ends-at", "state", "token-file", "token-socket", "program"}
 }
 
 // Names is the variable in which the Action's shim gives the names, one a line,
@@ -92,13 +98,16 @@ const Rescued = "rescued"
 func passed() []string {
 	return []string{"HOME", "XDG_STATE_HOME", "LOCALAPPDATA", // where marks are kept
 		"GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_API_URL", "GITHUB_EVENT_PATH", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT",
-		"GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_STATE", "GITHUB_STEP_SUMMARY", "RUNNER_TEMP", "STATE_" + Rescued}
+		"GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_STATE", "GITHUB_STEP_SUMMARY", "RUNNER_TEMP", "STATE_" + Rescued, "STATE_" + Keeper}
 }
 
 // Step is one use of the Action.
 type Step struct {
 	// Args are the arguments of refresh.
 	Args []string
+	// Keep is how long a process in the background may keep the token alive; 0:
+	// there is to be none.
+	Keep time.Duration
 
 	env func(string) (string, bool)
 	set map[string]bool // what the job's other variables are called
@@ -118,7 +127,7 @@ func Read(env func(name string) (string, bool)) (Step, error) {
 		several := strings.ContainsAny(v, "\r\n")
 		switch {
 		case v == "":
-		case several && in.kind != list && in.name != "key" && in.name != "refresh-token":
+		case several && in.kind != list && in.name != "key" && in.name != "refresh-token" && in.name != "notify":
 			return Step{}, fmt.Errorf("input %s takes one line, and was given several", in.name)
 		case in.kind == text:
 			s.Args = append(s.Args, "--"+in.name+"="+v)
@@ -135,6 +144,10 @@ func Read(env func(name string) (string, bool)) (Step, error) {
 				}
 			}
 		}
+	}
+	var err error
+	if s.Keep, err = keep(env); err != nil {
+		return Step{}, err
 	}
 	if s.given("client-secret") {
 		s.Args = append(s.Args, "--client-secret-env="+clientSecret)
@@ -196,7 +209,8 @@ func (s Step) Lookup(name string) (string, bool) {
 func (s Step) Sets(name string) bool { return name != "" && s.set[name] }
 
 // Secrets returns every line of the inputs that are secrets, to be masked before
-// anything else is written. Comments in the file of a sealing key are none.
+// anything else is written. Comments in the file of a sealing key are none, and
+// neither is a receiver of notices that has no address, github-issue:.
 func Secrets(env func(name string) (string, bool)) []grant.Secret {
 	var lines []grant.Secret
 	for _, in := range inputs() {
@@ -205,7 +219,7 @@ func Secrets(env func(name string) (string, bool)) []grant.Secret {
 		}
 		for line := range strings.FieldsFuncSeq(value(env, in.name), newline) {
 			line = strings.TrimSpace(line)
-			if line != "" && !(in.name == "key" && strings.HasPrefix(line, "#")) {
+			if line != "" && !(in.name == "key" && strings.HasPrefix(line, "#")) && !(in.name == "notify" && !strings.Contains(line, "/")) {
 				lines = append(lines, grant.NewSecret(line))
 			}
 		}

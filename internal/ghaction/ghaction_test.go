@@ -32,7 +32,7 @@ func TestInputsBecomeArguments(t *testing.T) {
 			[]string{"--param=host=a.example", "--param=tenant=b", "--recipient=age1x", "--sink=file:x", "--sink=claude-file:y", token}},
 		{"exported", map[string]string{"INPUT_ENV-NAME": "API_TOKEN"}, []string{token, "--sink=github-env:API_TOKEN"}},
 		{"secrets are no arguments", map[string]string{"INPUT_KEY": "# made\ncanary-key\n", "INPUT_REFRESH-TOKEN": "canary-refresh\nx", "INPUT_CLIENT-SECRET": "canary-secret\n",
-			"INPUT_GITHUB-TOKEN": "canary-git"}, []string{"--client-secret-env=EVERGRANT_CLIENT_SECRET", token}},
+			"INPUT_GITHUB-TOKEN": "canary-git", "INPUT_NOTIFY": "https://hooks.example/canary\ngithub-issue:"}, []string{"--client-secret-env=EVERGRANT_CLIENT_SECRET", token}},
 		{"a grant comes last", map[string]string{"INPUT_GRANT": "acme/api", "INPUT_FORCE": "true"}, []string{"--force=true", token, "--", "acme/api"}},
 		{"the job's own settings are none", map[string]string{"EVERGRANT_STORE": "file:/tmp", "EVERGRANT_PROVIDER": "x", "INPUT_CONFIG": "x", "INPUT_TIMEOUT": "1s"}, []string{token}},
 	} {
@@ -122,11 +122,11 @@ func TestSecretsAreLines(t *testing.T) {
 	var got []string
 	for _, s := range ghaction.Secrets(lookup(map[string]string{
 		"INPUT_KEY": "# made 2026\n# recipient: age1x\r\ncanary-key\n\n", "INPUT_REFRESH-TOKEN": " canary-refresh\n", "INPUT_CLIENT-SECRET": "#a\nb",
-		"INPUT_GITHUB-TOKEN": "canary-git", "INPUT_GIT-TOKEN": "canary-other-git", "INPUT_PROVIDER": "claude",
+		"INPUT_GITHUB-TOKEN": "canary-git", "INPUT_GIT-TOKEN": "canary-other-git", "INPUT_PROVIDER": "claude", "INPUT_NOTIFY": "github-issue:\n https://hooks.example/canary-hook\n",
 	})) {
 		got = append(got, s.Reveal())
 	}
-	want := []string{"canary-refresh", "#a", "b", "canary-key", "canary-git", "canary-other-git"}
+	want := []string{"canary-refresh", "#a", "b", "canary-key", "canary-git", "canary-other-git", "https://hooks.example/canary-hook"}
 	if !slices.Equal(got, want) {
 		t.Errorf("to be masked: %q, want %q", got, want)
 	}
@@ -150,6 +150,8 @@ func TestWords(t *testing.T) {
 		{"give key: ${{ secrets.EVERGRANT_KEY }} under with:", "give key: ${{ secrets.EVERGRANT_KEY }} under with:"},
 		{"seal it once: evergrant key rotate --new-key-env VAR with the key in VAR", "seal it once: evergrant key rotate --new-key-env VAR with the key in VAR"},
 		{"--param VAR", "--param VAR"},
+		{"the variable EVERGRANT_NOTIFY: the URL must be https", "input notify: the URL must be https"},
+		{"elsewhere name a URL: --notify-env VAR", "elsewhere name a URL: input notify"},
 		{"", ""},
 	} {
 		if got := ghaction.Words(tt[0]); got != tt[1] {

@@ -36,7 +36,7 @@ func inputOf(word string) string {
 		return "refresh-token"
 	case "gitea-token", "gitea-token-env", "github-token-env":
 		return "github-token"
-	case "key-env", "key-file", "client-secret-env", "client-secret-file", "git-token-env":
+	case "key-env", "key-file", "client-secret-env", "client-secret-file", "git-token-env", "notify-env":
 		name = strings.TrimSuffix(strings.TrimSuffix(name, "-env"), "-file")
 	}
 	if slices.Contains(Flags(), name) || slices.ContainsFunc(inputs(), func(in input) bool { return in.name == name && (in.kind == secret || !isFlag) }) {
@@ -68,6 +68,8 @@ func phrases() *strings.Replacer {
 		"--gitea-token-env: the variable EVERGRANT_GITEA_TOKEN", "input github-token",
 		"put the token into a variable and name that with --git-token-env", "give the token as input git-token",
 		"--git-token-env: the variable EVERGRANT_GIT_TOKEN", "input git-token",
+		"the variable EVERGRANT_NOTIFY", "input notify",
+		"there is no token for it in GITHUB_TOKEN: add env: GITHUB_TOKEN: ${{ github.token }} to the step, and", "input github-token is empty: leave it out, and add",
 		"set GITHUB_TOKEN for the step, or name a variable that holds one with --git-token-env",
 		"look whether input github-token is valid; a store on another forge takes input git-token",
 	)

@@ -72,6 +72,7 @@ func (c *checker) literal(s *step) {
 var (
 	ourProgram = pattern.Of(`(?m)(?:^|[\s;&|(])(?:\S*/)?evergrant\s+(?:refresh|token|run|helper)\b`)
 	storeFlag  = pattern.Of(`--store[= ]+["']?([^\s"':]+)`)
+	issueFlag  = pattern.Of(`--notify[= ]+["']?github-issue`)
 	presetFlag = pattern.Of(`--provider[= ]+["']?([\w-]+)`)
 	hosted     = pattern.Of(`^(?:ubuntu|windows|macos)-`)
 )
@@ -94,14 +95,28 @@ func (c *checker) ourStep(j *job, s *step) {
 				"set no-create: true once a run was green"}, "%s starts anew when the record is missing", s.name())
 		}
 		c.kept(j, s, place, store, s.with("provider").str())
+		if len(s.with("github-token").secrets()) == 0 { // by the job's own token
+			c.mayTell(j, s, s.with("notify").str())
+		}
 	case ourProgram.MatchString(s.run.str()):
 		c.ourCommand(j, s)
 	}
 }
 
+// mayTell: notices that are to become an issue.
+func (c *checker) mayTell(j *job, s *step, receivers string) {
+	p, key := c.rights(j)
+	if !strings.Contains(receivers, "github-issue") || p == nil || p.str() == "write-all" || p.kind == isMap && p.get("issues").str() == "write" {
+		return
+	}
+	c.add(key, advice{Warning, "issues",
+		"GitHub refuses the issue, so nobody is told before the login ends", "add issues: write to the job's permissions"}, "the job may not write the issue of %s", s.name())
+}
+
 // ourCommand is ourStep for a script that calls the program.
 func (c *checker) ourCommand(j *job, s *step) {
 	run, place, store := s.run.str(), s.run, ""
+	c.mayTell(j, s, issueFlag.FindString(run)+c.env(j, s, "EVERGRANT_NOTIFY").str())
 	if v := c.env(j, s, "EVERGRANT_STORE"); v != nil {
 		place, store = v, v.str()
 	}

@@ -126,11 +126,13 @@ func (c *Client) Delete(ctx context.Context, s Secret) error {
 	return err
 }
 
-// request is one call; about is for errors.
+// request is one call; about and issues are for errors: what it is about, and that
+// it is the repository's issues and no secret.
 type request struct {
 	method, path string
 	body         []byte
 	about        Secret
+	issues       bool
 }
 
 const (

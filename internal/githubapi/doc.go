@@ -1,5 +1,6 @@
 // Package githubapi is a client of the few calls of GitHub's REST API that put
-// and describe Actions secrets, of repositories and of environments.
+// and describe Actions secrets, of repositories and of environments, and that keep
+// an issue.
 //
 // A secret can be written and described and never read: the API tells when it
 // was made and last written, in whole seconds. There is no conditional write;

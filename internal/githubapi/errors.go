@@ -10,6 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"evergrant/internal/again"
+	"evergrant/internal/grant"
 )
 
 // Error is an answer that is no success. Its text is one line for a user, says
@@ -32,6 +35,19 @@ func (e *Error) Lasting() bool {
 
 // Unwritten reports that a write which was answered so wrote nothing.
 func (e *Error) Unwritten() bool { return e.Status < 500 && e.Status != http.StatusRequestTimeout }
+
+// Again says how long a call that failed with err waits at least before it is
+// repeated; negative: repeating it does not help.
+func (c *Client) Again(err error) time.Duration {
+	var refusal *Error
+	switch isRefusal := errors.As(err, &refusal); {
+	case errors.Is(err, errNotTheAPI), errors.Is(err, grant.ErrTooLarge), isRefusal && refusal.Lasting():
+		return again.Stop
+	case !isRefusal || refusal.Until.IsZero():
+		return 0
+	}
+	return max(0, refusal.Until.Sub(c.now()))
+}
 
 // maxReply bounds the answers that are read, in bytes.
 const maxReply = 1 << 20
@@ -126,6 +142,10 @@ func (c *Client) explain(r request, status int, h http.Header) string {
 		return "GitHub does not know the token (HTTP 401): it has expired, was revoked, or is not whole"
 	case status == http.StatusForbidden && h.Get("X-Github-Sso") != "":
 		return fmt.Sprintf("the token is not authorized for the single sign-on of %s (HTTP 403): authorize it in the token's settings (Configure SSO)", r.about.Owner)
+	case status == http.StatusForbidden && r.issues:
+		return fmt.Sprintf("the token may not write issues of %s (HTTP 403): add issues: write to the permissions of the job", r.about.Repository())
+	case status == http.StatusGone && r.issues:
+		return fmt.Sprintf("issues are switched off in %s (HTTP 410)", r.about.Repository())
 	case status == http.StatusForbidden:
 		return c.explainForbidden(r, h)
 	case status == http.StatusNotFound && r.about.Environment != "":
@@ -134,7 +154,7 @@ func (c *Client) explain(r request, status int, h http.Header) string {
 		return fmt.Sprintf("there is no repository %s, or the token may not see it (HTTP 404)", r.about.Repository())
 	case status >= 300 && status <= 399:
 		return fmt.Sprintf("the repository %s has moved (HTTP %d): write its new name", r.about.Repository(), status)
-	case status == http.StatusUnprocessableEntity:
+	case status == http.StatusUnprocessableEntity && !r.issues:
 		return fmt.Sprintf("GitHub does not accept the secret %s (HTTP 422): its name, or the key that it was sealed to", r.about)
 	}
 	return fmt.Sprintf("GitHub's API answered HTTP %d", status)

@@ -32,8 +32,13 @@ var (
 	// ErrNotDurable: this Swap's record is in place, and may not survive a power
 	// failure. The outcome counts as unknown until a later Swap is durable.
 	ErrNotDurable = errors.New("not certain to be durable")
+	// ErrNotExclusive: a store whose Swap should keep two writers apart does not.
+	ErrNotExclusive = errors.New("the store does not keep two writers apart")
 	// ErrNeedsConsent: a person has to sign in again.
 	ErrNeedsConsent = errors.New("needs a new consent")
+	// ErrUnasked: a [Checker] got no answer that says anything of the place: an
+	// outage, a lost connection, a rate limit.
+	ErrUnasked = errors.New("it cannot be asked now")
 	// ErrInDoubt: a reply was lost and the next try is not allowed yet.
 	ErrInDoubt = errors.New("in doubt: a reply was lost")
 )
@@ -71,6 +76,15 @@ type Properties struct {
 type Lister interface {
 	// List yields the grants in the store. An error ends the sequence.
 	List(ctx context.Context) iter.Seq2[ID, error]
+}
+
+// Prover is an optional ability of a store, for doctor.
+type Prover interface {
+	// Prove proves, on something beside the record of this grant, that Swap could
+	// write it and that of two writers one loses. It leaves nothing behind that
+	// anybody reads. [ErrNotExclusive] says that two writers are not kept apart;
+	// otherwise its errors are those of Swap.
+	Prove(ctx context.Context, id ID) error
 }
 
 // Refresher presents refresh tokens to one token endpoint as one client. It is
@@ -149,6 +163,15 @@ func (e *RefreshError) Unwrap() error { return e.Err }
 // token. Deliver is called again with a newer token when there is one.
 type Sink interface {
 	Deliver(ctx context.Context, t AccessToken) error
+}
+
+// Checker is an optional ability of a [Sink]: before anything is spent it is asked
+// what somebody has to mend.
+type Checker interface {
+	// Check says what keeps Deliver from succeeding, as far as that shows without
+	// writing. With [ErrUnasked] it is not known: the place may be there when there is
+	// a token.
+	Check(ctx context.Context) error
 }
 
 // Spill keeps unsaved records on this machine, sealed and synced, until they

@@ -198,11 +198,14 @@ func (m *Machine) settings(parts ...string) (string, error) {
 
 // shell writes a path as a POSIX shell reads it back.
 func shell(path string) string {
-	if strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/~+@%:,=") == "" {
+	if path != "" && strings.Trim(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/+@%:,=") == "" {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
-// away is the command that takes a login's file away from its program.
-func away(path string) string { return "mv " + shell(path) + " " + shell(path+".imported") }
+// away is the command that takes a login's file away from its program. The name is a new
+// one each time: an older login that was taken away stays.
+func away(path string) string {
+	return "mv -n " + shell(path) + " " + shell(path+".imported-") + `"$(date +%s)-$$"`
+}

@@ -24,6 +24,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"evergrant/internal/atomicfile"
 	"evergrant/internal/grant"
@@ -64,6 +65,23 @@ func (f *Folder) Mark(_ context.Context, id grant.ID) (grant.Mark, error) {
 		return grant.Mark{}, fmt.Errorf("high-water mark of grant %q: %s %w; look at the store with `evergrant status`, and if it is right, remove the file", id, path, err)
 	}
 	return m, nil
+}
+
+// List names the grants that have a mark, in the order of their files. What is no
+// mark is left out.
+func (f *Folder) List() ([]grant.ID, error) {
+	files, err := os.ReadDir(f.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("high-water marks: %w", err)
+	}
+	var ids []grant.ID
+	for _, file := range files {
+		name, ok := strings.CutSuffix(file.Name(), ".mark")
+		if id, known := grant.ParseFilename(name); ok && known {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
 }
 
 func parse(b []byte, id grant.ID) (grant.Mark, error) {

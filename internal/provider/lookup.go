@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"evergrant/internal/spelling"
 )
 
 //go:embed presets/*.yaml
@@ -78,7 +80,7 @@ func nearest(word string) []string {
 		}) {
 			alike = append(alike, name)
 		}
-		if slices.ContainsFunc(names, func(n string) bool { return distance(word, n) <= min(2, len(n)/3) }) {
+		if slices.ContainsFunc(names, func(n string) bool { return spelling.Alike(word, n) }) {
 			typed = append(typed, name)
 		}
 	}
@@ -86,25 +88,4 @@ func nearest(word string) []string {
 		return alike
 	}
 	return typed
-}
-
-// distance is the number of single-byte edits between a and b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			edit := diagonal
-			if a[i] != b[j] {
-				edit++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(edit, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -76,6 +76,29 @@ func (c *Codec) Rescue(cred grant.Credential) (string, error) {
 	return b.String(), nil
 }
 
+// RescueText takes from a text its one rescue block, without opening it: only lines
+// as [Codec.Rescue] writes them, of one name, in their order. Whoever prints it into a log
+// that a machine reads prints nothing else.
+func RescueText(text string) (block string, ok bool) {
+	if len(text) > maxLines*maxLine {
+		return "", false
+	}
+	_, rest, found := strings.Cut(text, beginBlock)
+	name, _, ends := strings.Cut(rest, endLine)
+	first, last := beginBlock+name+endLine+"\n", endBlock+name+endLine+"\n"
+	body, _, whole := strings.Cut(strings.TrimPrefix(rest, name+endLine+"\n"), last)
+	line := regexp.MustCompile(`^[0-9a-f]{8} (?:(?:grant|consent) [!-~]+|(?:generation|length) [0-9]+|[0-9]+/[0-9]+ [A-Za-z0-9+/=]+ [0-9a-f]{8})\n$`)
+	if !found || !ends || !whole || !regexp.MustCompile(`^[0-9a-f]{8}$`).MatchString(name) {
+		return "", false
+	}
+	for l := range strings.Lines(body) {
+		if !strings.HasPrefix(l, name+" ") || !line.MatchString(l) || strings.Contains(l, "##[") {
+			return "", false
+		}
+	}
+	return first + body + last, body != ""
+}
+
 // oneWord keeps a header on its line, whatever it is made of.
 func oneWord(s string) string {
 	return strings.Map(func(r rune) rune {

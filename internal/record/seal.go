@@ -41,21 +41,25 @@ func Recipient(identity grant.Secret) (string, error) {
 // identity, comments and empty lines around it.
 func ParseKeyFile(b []byte) (grant.Secret, error) {
 	var found grant.Secret
-	for i, line := range strings.Split(string(b), "\n") {
+	lines := strings.Split(strings.TrimRight(string(b), "\r\n"), "\n")
+	for i, line := range lines {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
 		if !found.IsZero() {
-			return grant.Secret{}, fmt.Errorf("line %d of the key file: a second key; one file holds one key", i+1)
+			return grant.Secret{}, fmt.Errorf("line %d: a second key; one file holds one key", i+1)
 		}
 		found = grant.NewSecret(line)
 		if _, err := parseIdentity(found); err != nil {
-			return grant.Secret{}, fmt.Errorf("line %d of the key file: %w", i+1, err)
+			if len(lines) > 1 {
+				err = fmt.Errorf("line %d: %w", i+1, err)
+			}
+			return grant.Secret{}, err
 		}
 	}
 	if found.IsZero() {
-		return grant.Secret{}, errors.New("the key file holds no key; `evergrant key new` makes one")
+		return grant.Secret{}, errors.New("there is no key in it; `evergrant key new` makes one")
 	}
 	return found, nil
 }
@@ -89,15 +93,24 @@ func (c *Codec) seal(plain []byte) ([]byte, error) {
 	return box.Bytes(), nil
 }
 
+// ErrKey: another key than the one at hand, or any key, would open the record.
+var ErrKey = errors.New("the key does not open it")
+
+// keyError is [ErrKey] in the words of its case.
+type keyError string
+
+func (e keyError) Error() string        { return string(e) }
+func (e keyError) Is(target error) bool { return target == ErrKey }
+
 func (c *Codec) open(box []byte) ([]byte, error) {
 	if c.identity == nil {
-		return nil, unreadable("it is sealed, and no key is at hand; give it with EVERGRANT_KEY or --key-file")
+		return nil, fmt.Errorf("%w: %w", grant.ErrUnreadable, keyError("it is sealed, and no key is at hand; give it with EVERGRANT_KEY or --key-file"))
 	}
 	r, err := age.Decrypt(bytes.NewReader(box), c.identity)
 	if err != nil {
 		var other *age.NoIdentityMatchError
 		if errors.As(err, &other) {
-			return nil, unreadable("it is sealed to another key; give the key that it was sealed to with EVERGRANT_KEY or --key-file")
+			return nil, fmt.Errorf("%w: %w", grant.ErrUnreadable, keyError("it is sealed to another key; give the key that it was sealed to with EVERGRANT_KEY or --key-file"))
 		}
 		return nil, unreadable("its seal is damaged")
 	}

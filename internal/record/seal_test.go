@@ -120,11 +120,11 @@ func TestParseKeyFile(t *testing.T) {
 		"age-keygen": {"# created: 2026-01-02T03:04:05Z\n# public key: " + recipient + "\n" + k + "\n", ""},
 		"bare":       {k, ""},
 		"Windows":    {"# x\r\n\r\n  " + k + "  \r\n", ""},
-		"empty":      {"", "holds no key"},
-		"comments":   {"# " + k + "\n", "holds no key"},
-		"two":        {k + "\n" + k + "\n", "line 2 of the key file: a second key"},
-		"recipient":  {"# x\n" + recipient, "line 2 of the key file: the sealing key is not"},
-		"cut off":    {k[:40], "line 1 of the key file: the sealing key is not"},
+		"empty":      {"", "there is no key in it"},
+		"comments":   {"# " + k + "\n", "there is no key in it"},
+		"two":        {k + "\n" + k + "\n", "line 2: a second key"},
+		"recipient":  {"# x\n" + recipient, "line 2: the sealing key is not"},
+		"cut off":    {k[:40], "the sealing key is not"},
 	} {
 		got, err := record.ParseKeyFile([]byte(c.text))
 		switch {

@@ -107,9 +107,13 @@ func (f Fault) withDefaults() Fault {
 }
 
 func (f Fault) check() error {
+	var kinds []string
+	for _, k := range faultKinds() {
+		kinds = append(kinds, string(k))
+	}
 	switch {
-	case !slices.Contains(faultKinds(), f.Kind):
-		return fmt.Errorf("simulator: unknown fault %q; there are %q", f.Kind, faultKinds())
+	case !slices.Contains(kinds, string(f.Kind)):
+		return fmt.Errorf("simulator: unknown fault %q; there are %s", f.Kind, strings.Join(kinds, ", "))
 	case f.Times < 0 || !(f.Chance >= 0 && f.Chance <= 1) || f.Times > 0 && f.Chance > 0:
 		return fmt.Errorf("simulator: fault %s wants either times above 0 or a chance up to 1", f.Kind)
 	case f.Before < 0 || f.After < 0 || f.Every < 0 || f.RetryAfter < 0 || f.Size < 0:

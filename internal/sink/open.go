@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"time"
 
 	"evergrant/internal/githubapi"
 	"evergrant/internal/grant"
@@ -37,6 +38,9 @@ type Deps struct {
 	// Gitea returns who writes secrets of Gitea; its error is one line for a user.
 	// Nil: there are none.
 	Gitea func() (giteasecret.Access, error)
+	// SpeedUp divides how long a delivery is repeated, for demonstrations and tests;
+	// 0 is 1.
+	SpeedUp int
 	// Store is the place of the store: the secret that holds the record, and the
 	// one on which write access is proven, are no sinks.
 	Store string
@@ -142,7 +146,7 @@ func openSecret(rest string, d Deps) (grant.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ghsecret.Open(of, client), nil
+	return ghsecret.Open(of, client, ghsecret.Patience/time.Duration(max(d.SpeedUp, 1))), nil
 }
 
 // openGitea reads OWNER/REPO/NAME[?api=URL]. A job of Gitea or Forgejo finds the
@@ -164,6 +168,7 @@ func openGitea(rest string, d Deps) (grant.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
+	access.Patience = giteasecret.Patience / time.Duration(max(d.SpeedUp, 1))
 	return giteasecret.Open(of, address, access)
 }
 

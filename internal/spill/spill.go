@@ -38,13 +38,29 @@ import (
 // Folder is a [grant.Spill] in a folder. It is safe for concurrent use, by
 // goroutines and by processes: each file has one writer.
 type Folder struct {
-	dir   string
-	codec *record.Codec
+	dir    string
+	codec  *record.Codec
+	second *Folder // nil: there is none
 }
 
 // Open names the folder of the spill. It does no I/O: the folder is made, mode
 // 0700, by the first Ready or Put.
-func Open(dir string, codec *record.Codec) *Folder { return &Folder{dir, codec} }
+func Open(dir string, codec *record.Codec) *Folder { return &Folder{dir: dir, codec: codec} }
+
+// With has a second folder with records of the same grants, for one whose disk may be
+// emptied: List, Kept and Remove look there too. Put and Ready do not write there;
+// [Folder.PutSecond] does.
+func (f *Folder) With(dir string) *Folder {
+	return &Folder{dir: f.dir, codec: f.codec, second: Open(dir, f.codec)}
+}
+
+// PutSecond is Put into the second folder. Without one it is Put.
+func (f *Folder) PutSecond(ctx context.Context, c grant.Credential) error {
+	if f.second == nil {
+		return f.Put(ctx, c)
+	}
+	return f.second.Put(ctx, c)
+}
 
 const (
 	suffix    = ".spill"
@@ -151,7 +167,9 @@ func (f *Folder) Kept(id grant.ID, writer string) (string, error) {
 	if path == "" {
 		return "", fmt.Errorf("spill: %q is not the name of a grant", id)
 	}
-	if _, err := f.read(path, id); err != nil {
+	if _, err := f.read(path, id); err != nil && f.second != nil {
+		return f.second.Kept(id, writer)
+	} else if err != nil {
 		return "", fmt.Errorf("spill of grant %q: %w", id, err)
 	}
 	return path, nil
@@ -186,15 +204,17 @@ func (f *Folder) List(ctx context.Context, id grant.ID) ([]grant.Credential, err
 	if err != nil {
 		return nil, fmt.Errorf("spill: %w", err)
 	}
-	entries, err := os.ReadDir(f.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	var errs []error
-	if err != nil { // what was read before it failed is listed all the same
+	var creds []grant.Credential
+	if f.second != nil {
+		if creds, err = f.second.List(ctx, id); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	entries, err := os.ReadDir(f.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // what was read before it failed is listed all the same
 		errs = append(errs, fmt.Errorf("spill: %w", err))
 	}
-	var creds []grant.Credential
 	for _, e := range entries {
 		of, temp := atomicfile.Base(e.Name())
 		if !temp {
@@ -284,13 +304,16 @@ func spillOf(file, name string) bool {
 
 // Remove implements [grant.Spill]. A file that a power failure brings back does
 // no harm: its record is in the store.
-func (f *Folder) Remove(_ context.Context, id grant.ID, writer string) error {
+func (f *Folder) Remove(ctx context.Context, id grant.ID, writer string) error {
 	path := f.Path(id, writer)
 	if path == "" {
 		return nil // it cannot have been put
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("spill of grant %q: %w", id, err)
+	}
+	if f.second != nil {
+		return f.second.Remove(ctx, id, writer)
 	}
 	return nil
 }

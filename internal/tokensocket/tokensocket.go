@@ -24,7 +24,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"evergrant/internal/grant"
@@ -37,13 +36,15 @@ type Get func(ctx context.Context, after uint64) (grant.AccessToken, error)
 type Server struct {
 	get   Get
 	class func(error) string
+	hear  func(error)
 	now   func() time.Time
 }
 
 // New returns a server that asks get for each request; class names the class of
-// an error in one word.
-func New(get Get, class func(error) string, now func() time.Time) *Server {
-	return &Server{get, class, now}
+// an error in one word. hear is told once when no client can be let in, and with nil
+// when one can again: the server goes on by itself.
+func New(get Get, class func(error) string, hear func(error), now func() time.Time) *Server {
+	return &Server{get, class, hear, now}
 }
 
 // idle bounds how long a client may take to say what it wants.
@@ -77,6 +78,10 @@ func Listen(path string) (net.Listener, error) {
 // longest is what the address of a Unix socket holds: 103 bytes and a zero on
 // macOS and BSD, four more on Linux (unix(4), unix(7)).
 const longest = 103
+
+// LongestFolder is how many bytes the path of a folder may have in which Listen
+// makes a socket with a short name.
+const LongestFolder = longest - len("/.evergrant-4294967295/s")
 
 // listenPrivately makes the socket in a folder that only this user can enter,
 // and moves it once its mode is right: at no moment could anybody else connect.
@@ -116,33 +121,21 @@ type named struct {
 func (n *named) Close() error { return errors.Join(os.Remove(n.path), n.UnixListener.Close()) }
 
 // Serve answers on l until ctx ends, and returns when every answer has been given.
+// A client that says nothing does not hold the end. Its error says that somebody
+// else closed l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	var open sync.WaitGroup
-	defer open.Wait()
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer func() { // a connection may have come at the very end
 		stop()
 		_ = l.Close()
 	}()
-	for {
-		c, err := l.Accept()
-		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				_ = c.Close()
-			}
-			return nil
-		case err != nil:
-			return fmt.Errorf("serving the token socket: %w", err)
-		}
-		open.Go(func() { s.answer(ctx, c) })
-	}
+	return Each(ctx, l, s.hear, func(c net.Conn) { s.answer(ctx, c) })
 }
 
 // answer serves one connection and closes it.
 func (s *Server) answer(ctx context.Context, c net.Conn) {
 	defer c.Close()
-	_ = c.SetReadDeadline(time.Now().Add(idle))
+	defer Hurry(ctx, c, idle)()
 	in := bufio.NewReaderSize(c, longestLine)
 	line, err := in.ReadSlice('\n')
 	if err != nil && !(errors.Is(err, io.EOF) && len(line) > 0) {

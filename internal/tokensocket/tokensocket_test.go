@@ -38,7 +38,7 @@ func served(t *testing.T) (path string) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	s := tokensocket.New(get, func(error) string { return "unreachable" }, func() time.Time { return end.Add(-time.Minute) })
+	s := tokensocket.New(get, func(error) string { return "unreachable" }, func(err error) { t.Errorf("trouble with the socket: %v", err) }, func() time.Time { return end.Add(-time.Minute) })
 	go func() { done <- s.Serve(ctx, l) }()
 	t.Cleanup(func() {
 		cancel()

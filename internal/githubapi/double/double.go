@@ -1,4 +1,4 @@
-// Package double is a stand-in for GitHub's API of Actions secrets, for tests: a
+// Package double is a stand-in for GitHub's API of Actions secrets and of issues, for tests: a
 // server with state that opens what is sealed to its keys. Every exchange is
 // checked against GitHub's own OpenAPI description, in both directions, so that
 // neither the client nor the double can drift from it unseen.
@@ -67,6 +67,10 @@ type Server struct {
 	amiss   []string
 	lag     int // so many descriptions are of before the latest write
 	renamed map[string]bool
+
+	issues               []*Issue
+	issuers              map[string]bool // tokens that read issues; true: and write them
+	unlabelled, noIssues bool
 }
 
 // place is what has secrets and a key: a repository or an environment.
@@ -106,6 +110,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		URL: "http://" + l.Addr().String(), rules: r, now: c.Now, step: c.Step, skew: c.Skew, hidden: make(chan struct{}),
 		tokens: map[string]Access{}, places: map[string]*place{}, renamed: map[string]bool{},
+		issuers: map[string]bool{},
 	}
 	s.server = &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.server.Serve(l) }() // ends with Close

@@ -155,6 +155,10 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, body []byte) {
 	defer s.mu.Unlock()
 	p := s.places[where]
 	repository, environment, _ := strings.Cut(where, ":")
+	if issues, found := strings.CutPrefix(r.URL.Path, "/repos/"+repository+"/issues"); found {
+		s.actOnIssues(w, r, repository, issues, body)
+		return
+	}
 	switch access := s.tokens[tokenOf(r)]; {
 	case access == Unknown:
 		refuse(w, http.StatusUnauthorized, "Bad credentials")
@@ -190,6 +194,9 @@ func needed(environment string) string {
 // the name of a secret, or "" for all.
 func cut(path string) (where, rest string, ok bool) {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
+	if len(parts) > 3 && parts[3] == "issues" {
+		return strings.ToLower(parts[1] + "/" + parts[2]), "", false
+	}
 	if len(parts) < 5 || parts[0] != "repos" {
 		return "", "", false
 	}

@@ -54,6 +54,7 @@ func TestStore(t *testing.T, open func(t *testing.T) grant.Store, o StoreOptions
 		{"grants do not mix", storeTest.mix},
 		{"list", storeTest.list},
 		{"results are not shared", storeTest.aliasing},
+		{"prove", storeTest.prove},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -17,18 +17,22 @@ import (
 	"net/http"
 	"time"
 
+	"evergrant/internal/again"
 	"evergrant/internal/grant"
 )
 
+// Patience is how long one delivery is repeated by default while the forge does not
+// take it: a refresh may have ended the token that the secret holds. It puts the
+// same value, so that nothing is lost by doing it twice. What cannot be delivered
+// for so long is reported, and the next run delivers it.
+const Patience = 2 * time.Minute
+
+// pauses are those between two tries.
+func pauses() again.Pauses {
+	return again.Pauses{First: 500 * time.Millisecond, Longest: 10 * time.Second}
+}
+
 const (
-	// timeout bounds one delivery: a token that cannot be delivered for so long is
-	// reported, and the next run delivers it.
-	timeout = 30 * time.Second
-	// maxWrites is how often one delivery is sent at most: it puts the same value,
-	// so that nothing is lost by doing it twice.
-	maxWrites = 3
-	// writePause is the first pause between two of them; it doubles.
-	writePause = 500 * time.Millisecond
 	// maxValue is the longest value of a secret, in bytes (SecretDataMaxLength in
 	// Gitea's models/secret).
 	maxValue = 65_536
@@ -36,12 +40,13 @@ const (
 	maxReply = 1 << 20
 )
 
-// Access is who writes, and by what way. Both are required.
+// Access is who writes, and by what way. Token and Transport are required.
 type Access struct {
 	Token grant.Secret
 	// Transport makes one exchange for each request; it must not follow
 	// redirects, which would carry the token along, and must bound time and size.
 	Transport http.RoundTripper
+	Patience  time.Duration // 0: [Patience]
 }
 
 // Sink writes one secret. It is safe for concurrent use.
@@ -68,22 +73,24 @@ func Open(secret Secret, api string, access Access) (*Sink, error) {
 			return nil, errors.New("the forge's token holds a space, a line break or a character that no token has")
 		}
 	}
+	if access.Patience == 0 {
+		access.Patience = Patience
+	}
 	return &Sink{secret: secret, api: base, access: access}, nil
 }
 
-// Check says what somebody has to mend before the secret can be written, as far
-// as that shows without writing. Gitea lists secrets to whoever may write them,
+// Check implements [grant.Checker]. Gitea lists secrets to whoever may write them,
 // but a token whose scope is to read is found out by the delivery.
 func (s *Sink) Check(ctx context.Context) error {
 	status, body, err := s.send(ctx, http.MethodGet, "?limit=1", nil)
-	if err != nil {
-		return nil // what cannot be asked now may be there when there is a token
+	if err == nil {
+		err = s.refusal(status, http.StatusOK)
 	}
-	switch err := s.refusal(status, http.StatusOK); {
+	switch {
 	case err != nil && lasting(err):
 		return err
 	case err != nil:
-		return nil
+		return fmt.Errorf("%w: %w", grant.ErrUnasked, err)
 	}
 	var list []json.RawMessage
 	if json.Unmarshal(body, &list) != nil {
@@ -101,8 +108,8 @@ func lasting(err error) bool {
 	return errors.Is(err, errNotTheAPI) || errors.As(err, &refusal) && refusal.Lasting()
 }
 
-// Deliver replaces the secret's value by exactly the token. Jobs that start
-// later get it.
+// Deliver replaces the secret's value by exactly the token, and tries for as long
+// as its patience and ctx allow while that may help. Jobs that start later get it.
 func (s *Sink) Deliver(ctx context.Context, t grant.AccessToken) error {
 	if err := t.Deliverable(); err != nil {
 		return err
@@ -114,29 +121,18 @@ func (s *Sink) Deliver(ctx context.Context, t grant.AccessToken) error {
 	if err != nil {
 		return errors.New("the access token cannot be written as JSON")
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.access.Patience)
 	defer cancel()
-	pause := writePause
-	for tries := 1; ; tries++ {
+	return pauses().Try(ctx, func(ctx context.Context) (time.Duration, error) {
 		status, _, err := s.send(ctx, http.MethodPut, "/"+s.secret.Name, body)
 		if err == nil {
 			err = s.refusal(status, http.StatusCreated, http.StatusNoContent)
 		}
-		if err == nil || tries == maxWrites || ctx.Err() != nil || lasting(err) {
-			return err
+		if lasting(err) {
+			return again.Stop, err
 		}
-		if end, bounded := ctx.Deadline(); bounded && pause >= time.Until(end) {
-			return err
-		}
-		wait := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			wait.Stop()
-			return err
-		case <-wait.C:
-		}
-		pause *= 2
-	}
+		return 0, err
+	})
 }
 
 // send makes one exchange about the repository's secrets.
@@ -163,4 +159,7 @@ func (s *Sink) send(ctx context.Context, method, rest string, body []byte) (stat
 	return resp.StatusCode, reply, nil
 }
 
-var _ grant.Sink = (*Sink)(nil)
+var (
+	_ grant.Sink    = (*Sink)(nil)
+	_ grant.Checker = (*Sink)(nil)
+)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"evergrant/internal/grant"
@@ -136,8 +137,24 @@ func TestConformance(t *testing.T) {
 	}})
 }
 
+// inside lets a handler answer without a network, so that a test's time need not
+// pass.
+type inside struct{ http.Handler }
+
+func (i inside) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	w := httptest.NewRecorder()
+	defer func() {
+		if recover() != nil {
+			resp, err = nil, errors.New("the connection was cut")
+		}
+	}()
+	i.ServeHTTP(w, r)
+	return w.Result(), nil
+}
+
 // TestAnswers: each answer has its words, repeats nothing of the forge's or of
-// ours, and is asked for again only where that can help.
+// ours, and is asked for again only where that can help, and then for as long as
+// two minutes.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -154,18 +171,25 @@ func TestAnswers(t *testing.T) {
 		{[]int{200}, "not one of Gitea's API", 1},
 		{[]int{500}, "", 2},
 		{[]int{0, 429}, "", 3},
-		{[]int{502, 503, 500}, "HTTP 500", 3},
-		{[]int{0, 0, 0}, "cannot be asked", 3},
+		{[]int{502, 503, 500}, "", 4},
+		{slices.Repeat([]int{502}, 14), "", 15},
+		{slices.Repeat([]int{503}, 100), "HTTP 503", 16},
+		{slices.Repeat([]int{0}, 100), "cannot be asked", 16},
 	} {
-		d, s := open(t, "acme/widgets/API_TOKEN", token)
-		d.set(func(d *double) { d.answers = tt.answers })
-		err := s.Deliver(t.Context(), access("canary-access"))
-		if (err == nil) != (tt.says == "") || err != nil && (!strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "\n")) {
-			t.Errorf("%v: %v, want %q", tt.answers, err, tt.says)
-		}
-		if _, there := d.value("API_TOKEN"); there != (tt.says == "") || len(d.requests()) != tt.asked {
-			t.Errorf("%v: the secret is there: %v; asked %d times, want %d", tt.answers, there, len(d.requests()), tt.asked)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			d, begun := &double{values: map[string]string{}, answers: tt.answers}, time.Now()
+			of, _, err := giteasecret.ParseReference("acme/widgets/API_TOKEN")
+			must(t, err)
+			s, err := giteasecret.Open(of, "https://forge.example/api/v1", giteasecret.Access{Token: grant.NewSecret(token), Transport: inside{d}})
+			must(t, err)
+			err = s.Deliver(t.Context(), access("canary-access"))
+			if (err == nil) != (tt.says == "") || err != nil && (!strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "\n")) {
+				t.Errorf("%v: %v, want %q", tt.answers, err, tt.says)
+			}
+			if _, there := d.value("API_TOKEN"); there != (tt.says == "") || len(d.requests()) != tt.asked || time.Since(begun) > giteasecret.Patience {
+				t.Errorf("%v: the secret is there: %v; asked %d times in %v, want %d", tt.answers, there, len(d.requests()), time.Since(begun), tt.asked)
+			}
+		})
 	}
 }
 
@@ -193,31 +217,35 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestCheck finds what has to be mended, and nothing that passes. It writes nothing.
+// TestCheck finds what has to be mended, and tells it from what passes. It writes nothing.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		reference, token string
 		spoil            func(*double)
-		fails            bool
+		fails            bool // by what somebody has to mend
 	}{
-		"well":           {"acme/widgets/X", token, func(*double) {}, false},
-		"a reader":       {"acme/widgets/X", "canary-of-a-reader", func(*double) {}, true},
-		"unknown":        {"acme/widgets/X", "canary-of-nobody", func(*double) {}, true},
-		"no repository":  {"acme/gadgets/X", token, func(*double) {}, true},
-		"no Gitea":       {"acme/widgets/X", token, func(d *double) { d.not = true }, true},
-		"moved":          {"acme/widgets/X", token, func(d *double) { d.answers = []int{301} }, true},
-		"away":           {"acme/widgets/X", token, func(d *double) { d.answers = []int{0} }, false},
-		"ill":            {"acme/widgets/X", token, func(d *double) { d.answers = []int{500} }, false},
-		"asks for quiet": {"acme/widgets/X", token, func(d *double) { d.answers = []int{429} }, false},
+		"well":          {"acme/widgets/X", token, func(*double) {}, false},
+		"a reader":      {"acme/widgets/X", "canary-of-a-reader", func(*double) {}, true},
+		"unknown":       {"acme/widgets/X", "canary-of-nobody", func(*double) {}, true},
+		"no repository": {"acme/gadgets/X", token, func(*double) {}, true},
+		"no Gitea":      {"acme/widgets/X", token, func(d *double) { d.not = true }, true},
+		"moved":         {"acme/widgets/X", token, func(d *double) { d.answers = []int{301} }, true},
 	} {
 		d, s := open(t, tt.reference, tt.token)
 		d.set(tt.spoil)
-		if err := s.Check(t.Context()); (err != nil) != tt.fails || err != nil && strings.Contains(err.Error(), "canary") {
+		if err := s.Check(t.Context()); (err != nil) != tt.fails || errors.Is(err, grant.ErrUnasked) || err != nil && strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v, want an error: %v", name, err, tt.fails)
 		}
 		if len(d.requests()) != 1 || !strings.HasPrefix(d.requests()[0], "GET ") {
 			t.Errorf("%s: asked %v", name, d.requests())
+		}
+	}
+	for _, answer := range []int{0, 500, 429} {
+		d, s := open(t, "acme/widgets/X", token)
+		d.set(func(d *double) { d.answers = []int{answer} })
+		if err := s.Check(t.Context()); !errors.Is(err, grant.ErrUnasked) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("answer %d: %v, want ErrUnasked", answer, err)
 		}
 	}
 }

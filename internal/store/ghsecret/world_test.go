@@ -112,6 +112,15 @@ func (w *world) value() string {
 	return text
 }
 
+// written is when the secret was last written, by GitHub's clock.
+func (w *world) written() time.Time {
+	w.Helper()
+	c := w.config(name, "", token)
+	d, err := c.Client.Describe(w.Context(), c.Secret)
+	must(w, err)
+	return d.Updated
+}
+
 // secrets is a store of many grants: one secret for each, as their owner would
 // keep them.
 type secrets struct {

@@ -162,14 +162,13 @@ func (s *Store) took(now state) grant.Version {
 	return now.version
 }
 
-// blindSkew is by how much the clock of the machine that obtained a record and
-// GitHub's may differ.
-const blindSkew = time.Minute
-
 // PutBack writes a record that a job could not save, for a person who does not
 // have the secret's value: nobody can read it. It does so only if the secret was
 // not written since the record was obtained, by which whatever is in it is older;
-// else it is [grant.ErrUnreadable].
+// else it is [grant.ErrUnreadable]. The lease was written before that, so no
+// allowance is made for clocks that differ by more than [slack]: where the job's was
+// behind, the record is refused and a job can put it back; where it was ahead by some
+// seconds, what somebody wrote in these is overwritten.
 func (s *Store) PutBack(ctx context.Context, c grant.Credential) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,8 +178,8 @@ func (s *Store) PutBack(ctx context.Context, c grant.Credential) error {
 	case errors.Is(err, githubapi.ErrAbsent):
 	case err != nil:
 		return fmt.Errorf("store ghsecret: %w", refused(err))
-	case d.Updated.After(c.Tokens.ObtainedAt.Add(blindSkew)):
-		return fmt.Errorf("store ghsecret: %w", stale("the secret %s was written at %s, after the block's record was obtained, at %s: whether it holds something newer cannot be told, because a secret cannot be read; nothing was changed; run rescue where the variable %s is filled with the secret, in a job",
+	case d.Updated.After(c.Tokens.ObtainedAt.Add(slack)):
+		return fmt.Errorf("store ghsecret: %w", stale("the secret %s was written at %s, after the block's record was obtained, at %s by that machine's clock: whether it holds something newer cannot be told, because a secret cannot be read; nothing was changed; run rescue where the variable %s is filled with the secret, in a job",
 			s.secret, stamp(d.Updated), stamp(c.Tokens.ObtainedAt), s.variable))
 	default:
 		at = state{there: true, written: d.Updated, updated: d.Updated}

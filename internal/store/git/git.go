@@ -131,6 +131,9 @@ func (s *Store) Properties() grant.Properties {
 	return grant.Properties{Atomic: true, Durable: true, MaxRecord: MaxRecord}
 }
 
+// Refs are those in which the record of a grant may be, the preferred one first.
+func (s *Store) Refs(id grant.ID) ([]string, error) { return s.refsOf(id) }
+
 // refsOf returns the refs in which the grant's record may be, the preferred one first.
 func (s *Store) refsOf(id grant.ID) ([]string, error) {
 	name, err := refName(id)
