@@ -95,12 +95,13 @@ func TestActScheduled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			started := time.Now()
-			server := startServerOf(t, nil, 61*time.Second, c.revokes)
+			const life = 61 * time.Second
+			server := startServerOf(t, nil, life, c.revokes)
 			w := newClockwork(t, server, c.refresh, c.flags...)
-			const generations = 3
+			const generations = 5
 			var last string
 			for i := range generations {
-				token := w.published(t, w.write(t))
+				token, wrote := w.published(t, w.write(t)), time.Now()
 				server.expect(t, "the writer", refreshes(1))
 				if token == last || i > 0 && server.alive(t, last) == c.revokes {
 					t.Fatalf("the secret holds a new token: %v; the one before lives: %v", token != last, !c.revokes)
@@ -115,6 +116,9 @@ func TestActScheduled(t *testing.T) {
 				}
 				server.expect(t, "readers", counts{})
 				last = token
+				// Nine tenths of a life is the most that can be asked for, so the next
+				// refresh is due when one tenth is over.
+				time.Sleep(time.Until(wrote.Add(life/10 + time.Second)))
 			}
 			if r := w.read(t, ""); r.code() == 0 || !strings.Contains(r.told(), "run evergrant-scheduled once") {
 				t.Errorf("a reader without a secret: exit %d\n%s", r.code(), r.told())

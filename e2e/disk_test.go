@@ -186,9 +186,15 @@ func TestReadOnly(t *testing.T) {
 		t.Fatalf("a living token in a read-only store: report %+v", served.report)
 	}
 	b.fails(t, 6, "--force", "--speed-up", speedUp, "g")
-	b.fails(t, 6, "--speed-up", speedUp, "another")
+	fresh := s.box(t)
+	fresh.store = b.store
+	second := s.consent(t, fresh)
+	fresh.fails(t, 6, "--speed-up", speedUp, "another")
 	if _, n := s.standing(t, family); n != presented {
 		t.Fatal("the store cannot be written, and the token was presented")
+	}
+	if _, n := s.standing(t, second); n != 0 {
+		t.Fatal("the store cannot be written, and the token of a new grant was presented")
 	}
 	d.remount(t, 0)
 	s.goesOn(t, b, family, first.Generation+1)
