@@ -24,8 +24,12 @@ func (e *ElsewhereError) Error() string {
 // vetOrigin holds that one refresh token starts one grant of a store that can list
 // its grants. It is asked where a grant starts, and nowhere else. It keeps a person's
 // mistake from ending a login, and costs nobody a start: what cannot be listed or
-// read, or takes longer than a request may, is passed over.
+// read, or takes longer than a request may, is passed over. Where refresh tokens do
+// not rotate nothing is spent, and two grants may share one.
 func (c *call) vetOrigin(ctx context.Context, seed grant.Secret) error {
+	if !c.cfg.Behaviour.Rotates {
+		return nil
+	}
 	if c.origin != nil { // known since an earlier look of this call
 		return c.origin
 	}

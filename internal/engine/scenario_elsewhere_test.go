@@ -93,6 +93,12 @@ func TestStartElsewhere(t *testing.T) {
 			}
 		})
 	}
+	scenario(t, "what does not rotate is not spent", grant.Behaviour{}, func(t *testing.T, w *world) {
+		w.beside(other)
+		if out, err := access(w, &listingStore{}, engine.Request{Seed: w.token("shared")}); err != nil || !out.Refreshed {
+			t.Errorf("two grants share a token that stays: %v", err)
+		}
+	})
 	scenario(t, "another grant was started with it and never got a token", strict, func(t *testing.T, w *world) {
 		w.beside(other, func(c *grant.Credential) {
 			c.Tokens, c.Spent = grant.TokenSet{Refresh: w.token("shared")}, nil
