@@ -48,10 +48,10 @@ e2e-full: cross mutants ## with the slow ones: a real forge, the files of a rele
 	EVERGRANT_E2E_FULL=1 bash e2e/run
 	go test -count=1 -timeout 30m ./internal/sim -run TestSurvival -seeds 1500 -v
 	$(MAKE) fuzz FUZZTIME=60s
-	bash chaos/run
+	bash chaos/run -beside
 
 chaos: ## kills, signals, networks, disks and races, judged by the provider's ledger; writes docs/reliability.md
-	bash chaos/run
+	bash chaos/run -beside
 
 bench: ## side by side in one run: this binary, Python, curl and jq, Node, bare Go
 	bash bench/run
