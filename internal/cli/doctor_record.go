@@ -189,8 +189,9 @@ func (d *doctor) doubt(c grant.Credential) {
 	}
 }
 
-// shared looks whether a program on this machine has a refresh token of this grant:
-// whichever of the two renews next ends the login of the other.
+// shared looks whether a program on this machine has a refresh token of this grant,
+// in its own folder or the one that import advises to sign in to: whichever of the
+// two renews next ends the login of the other.
 func (d *doctor) shared(ctx context.Context, c grant.Credential) {
 	if c.Provider != "claude" && c.Provider != "codex" {
 		return
@@ -199,12 +200,25 @@ func (d *doctor) shared(ctx context.Context, c grant.Credential) {
 	if err != nil {
 		return
 	}
-	f, err := source.Read(ctx, "", importer.Machine{OS: runtime.GOOS, Getenv: d.env.get})
-	if err != nil || f.Tokens.Refresh.IsZero() || f.Away == "" || !c.Knows(f.Tokens.Refresh.Digest()) {
+	variable, own := "CLAUDE_CONFIG_DIR", ".claude-evergrant"
+	if c.Provider == "codex" {
+		variable, own = "CODEX_HOME", ".codex-evergrant"
+	}
+	separate := func(name string) string {
+		if name == variable {
+			return filepath.Join(d.env.get("HOME"), own)
+		}
+		return d.env.get(name)
+	}
+	for _, getenv := range []func(string) string{d.env.get, separate} {
+		f, err := source.Read(ctx, "", importer.Machine{OS: runtime.GOOS, Getenv: getenv})
+		if err != nil || f.Tokens.Refresh.IsZero() || f.Away == "" || !c.Knows(f.Tokens.Refresh.Digest()) {
+			continue
+		}
+		d.find(exitPerson, "shared-login", fmt.Sprintf("%s has a refresh token of this grant in %s", f.Tool, f.From),
+			"it would spend it, and the provider may end the login for both; take it away, and sign in there anew if you use it", f.Away)
 		return
 	}
-	d.find(exitPerson, "shared-login", fmt.Sprintf("%s has a refresh token of this grant in %s", f.Tool, f.From),
-		"it would spend it, and the provider may end the login for both; take it away, and sign in there anew if you use it", f.Away)
 }
 
 // jump compares the generation with the story: each token set is told there, as long

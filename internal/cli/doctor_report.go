@@ -47,8 +47,9 @@ func (d *doctor) conclude(asJSON bool, cut error) error {
 		}
 		return failed
 	}
-	if _, err := io.WriteString(d.stdout, d.text(d.paper(d.stdout))); err != nil {
-		return fmt.Errorf("writing the findings: %w", err)
+	_, err := io.WriteString(d.stdout, d.text(d.paper(d.stdout)))
+	if err := written("the findings", err); err != nil {
+		return err
 	}
 	return failed
 }

@@ -144,10 +144,8 @@ func (a *app) listProviders(asJSON bool) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, yes(s.Rotates), strings.TrimSpace(s.Reuse+" "+s.Grace), yes(s.RevokesAccess),
 			dash(s.Access), dash(s.Absolute), s.SharedUse)
 	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("writing the table: %w", err)
-	}
-	return nil
+	err := w.Flush()
+	return written("the table", err)
 }
 
 func (a *app) showProvider(p provider.Preset) error {
@@ -201,10 +199,8 @@ func (a *app) showProvider(p provider.Preset) error {
 		}
 		b.WriteString(page.entry(page.fit(r.name, margin), "", r.value, ""))
 	}
-	if _, err := io.WriteString(a.stdout, b.String()+lists(p, page)); err != nil {
-		return fmt.Errorf("writing the preset: %w", err)
-	}
-	return nil
+	_, err := io.WriteString(a.stdout, b.String()+lists(p, page))
+	return written("the preset", err)
 }
 
 // registeredRedirect is the address that the client must have as a redirect URI, as

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"strings"
+	"syscall"
 	"time"
 
 	"evergrant/internal/engine"
@@ -88,15 +90,21 @@ func orNext(ends bool) string {
 	return ""
 }
 
+// written is the error of writing what to standard output, for commands that only
+// tell something. A reader that has seen enough, as head does, is none.
+func written(what string, err error) error {
+	if err == nil || errors.Is(err, syscall.EPIPE) {
+		return nil
+	}
+	return fmt.Errorf("writing %s: %w", what, err)
+}
+
 // printJSON writes one indented JSON value.
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("writing the report: %w", err)
-	}
-	return nil
+	return written("the report", enc.Encode(v))
 }
 
 func emptyNotNull[T any](s []T) []T {

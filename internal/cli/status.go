@@ -309,10 +309,8 @@ func (a *app) sayEmpty(o storeOptions) {
 // table is for people on a terminal, and plain and stable for everybody else.
 func (a *app) table(all []grantStatus) error {
 	if p := a.paper(a.stdout); p.terminal {
-		if _, err := io.WriteString(a.stdout, a.terminalTable(all, p)+census(all, p)); err != nil {
-			return fmt.Errorf("writing the table: %w", err)
-		}
-		return nil
+		_, err := io.WriteString(a.stdout, a.terminalTable(all, p)+census(all, p))
+		return written("the table", err)
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "GRANT\tPROVIDER\tGEN\tTOKEN ENDS\tCONSENT ENDS\tSTATE\tLAST")
@@ -320,10 +318,8 @@ func (a *app) table(all []grantStatus) error {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", s.Grant, dash(s.Provider), s.Generation,
 			a.until(s.tokenEnds, "none yet"), a.until(s.consentEnds, "unknown"), s.shown(), dash(s.LastCause))
 	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("writing the table: %w", err)
-	}
-	return nil
+	err := w.Flush()
+	return written("the table", err)
 }
 
 // tellStory is what there is to know of one grant, and how it came to be so: in
@@ -355,10 +351,8 @@ func (a *app) tellStory(s grantStatus) error {
 		fmt.Fprintln(&b)
 		b.WriteString(storyText(lines, a.now(), p))
 	}
-	if _, err := io.WriteString(a.stdout, b.String()); err != nil {
-		return fmt.Errorf("writing the story: %w", err)
-	}
-	return nil
+	_, err := io.WriteString(a.stdout, b.String())
+	return written("the story", err)
 }
 
 // storyMargin is the width of the names of a story's rows, in columns.

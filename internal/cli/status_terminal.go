@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"evergrant/internal/grant"
+	"evergrant/internal/holder"
 )
 
 // A table for a terminal. Each grant has a line; one that needs something has what
@@ -184,7 +186,7 @@ func needs(s grantStatus) []string {
 		all = append(all, fmt.Sprintf("the token was presented %s and no answer is known; the next refresh settles it", times(int(s.Doubt.Sends))))
 	}
 	if s.Lease != nil {
-		all = append(all, "being refreshed now, by "+s.Lease.Holder)
+		all = append(all, "being refreshed now, by "+cmp.Or(holder.Label(s.Lease.Holder), s.Lease.Holder))
 	}
 	if s.KeptReply {
 		all = append(all, "an answer that could not be read is kept: evergrant rescue --raw "+string(s.Grant)+" takes it out")

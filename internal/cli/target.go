@@ -114,13 +114,14 @@ func (a *app) client(e provider.Endpoint, secret grant.Secret, key *oauth.Signin
 	if err != nil {
 		return nil, usagef("--client-auth: %v", err)
 	}
+	body, err := oauth.ParseBody(e.Body)
+	if err != nil {
+		return nil, usagef("--body: %v", err)
+	}
 	cfg := oauth.Config{
-		TokenURL: e.TokenURL, ClientID: e.ClientID, Auth: auth, Secret: secret, Key: key, Scope: e.Scope, ScopeSeparator: e.ScopeSeparator,
+		TokenURL: e.TokenURL, ClientID: e.ClientID, Auth: auth, Secret: secret, Key: key, Body: body, Scope: e.Scope, ScopeSeparator: e.ScopeSeparator,
 		Params: e.Params, Headers: e.Headers, Codes: e.Codes, Statuses: e.Statuses,
 		ConnectTimeout: t.Connect, RequestTimeout: engine.RequestTimeout(b, t), UserAgent: userAgent, Now: a.now,
-	}
-	if e.Body == provider.BodyJSON {
-		cfg.Body = oauth.BodyJSON
 	}
 	client, err := oauth.New(cfg)
 	if err != nil {
