@@ -84,7 +84,10 @@ func (a *app) repair(ctx context.Context, args []string, o repairOptions) error 
 	if err := a.checkGeneration(ctx, s, o.generation); err != nil {
 		return err
 	}
-	if err := a.doRepair(ctx, s, o); err != nil {
+	switch err := a.doRepair(ctx, s, o); {
+	case errors.Is(err, engine.ErrKnownToken):
+		return usagef("grant %s: %v: it was adopted before, or is spent", id, err).hint("sign in again, and adopt the new refresh token")
+	case err != nil:
 		return because(ctx, fmt.Errorf("grant %s: %w", id, err))
 	}
 	return nil
@@ -97,6 +100,9 @@ func (a *app) doRepair(ctx context.Context, s *session, o repairOptions) error {
 	case o.adopt:
 		var seed grant.Secret
 		var warning string
+		if name := a.env.unset(o.fromEnv); name != "" && variable("--from-env", name) == nil {
+			return usagef("--from-env: %s", notSet(name))
+		}
 		if seed, warning, err = a.seed(o.fromEnv, s.provider.refreshEnv, s.place.location); err != nil {
 			return err
 		}

@@ -14,7 +14,8 @@ type attempt struct {
 	*call
 	conn   grant.Connection
 	connAt time.Time
-	start  time.Time // just before the lease Swap: the window is counted from it
+	start  time.Time     // just before the lease Swap: the window is counted from it
+	took   time.Duration // of the lease Swap
 
 	prior grant.Credential // content before the Swap that counted the latest send
 	rec   grant.Credential // the record with our lease
@@ -45,6 +46,7 @@ func (c *call) attempt(ctx context.Context, s snapshot) (Outcome, error) {
 	ts, err := a.send(ctx)
 	var re *grant.RefreshError
 	if errors.As(err, &re) && re.Fate == grant.InDoubt && a.retriesInLease(ctx) {
+		a.inDoubt = re
 		ts, err = a.send(ctx)
 	}
 	c.warnRevoked(s.cred, err)
@@ -98,7 +100,7 @@ func (a *attempt) take(ctx context.Context, next grant.Credential) error {
 	ver, err := a.swap(ctx, a.ver, next, a.t.Settle)
 	switch {
 	case err == nil:
-		a.rec, a.ver = next, ver
+		a.rec, a.ver, a.took = next, ver, a.elapsed(a.start)
 		return nil
 	case errors.Is(err, grant.ErrConflict):
 		return errAgain
@@ -118,11 +120,15 @@ func (a *attempt) counted(c grant.Credential) grant.Credential {
 	next.Writer = a.cfg.NewID()
 	now, digest, note := a.now(), next.Tokens.Refresh.Digest(), ""
 	if next.InDoubt() {
+		if a.owns(next.Doubt) {
+			a.own.Sends++
+		}
 		next.Doubt.Sends++
 		next.Doubt.Last = now
 		note = fmt.Sprintf("send %d of a token in doubt", next.Doubt.Sends)
 	} else {
 		next.Doubt = &grant.Doubt{Spends: digest, Sends: 1, First: now, Last: now}
+		a.own = *next.Doubt
 	}
 	next.AddSpent(digest)
 	next.AddEvent(a.event(grant.EventAttempt, note))
@@ -156,7 +162,7 @@ func (a *attempt) send(ctx context.Context) (grant.TokenSet, error) {
 func (a *attempt) retriesInLease(ctx context.Context) bool {
 	b := a.cfg.Behaviour
 	if b.Sibling == grant.SiblingReplaces || ctx.Err() != nil ||
-		!graceRuns(a.rec, Ask{Now: a.now()}, b, a.t) {
+		!graceRuns(a.rec, Ask{Now: a.now(), OwnDoubt: a.owns(a.rec.Doubt)}, b, a.t) {
 		return false
 	}
 	left := a.t.Lease - a.t.Tail - a.elapsed(a.start)
@@ -191,7 +197,7 @@ func (a *attempt) fail(ctx context.Context, err error) error {
 	next := a.doubted(re)
 	a.release(ctx, next)
 	if ctx.Err() != nil {
-		at := recovery(next, Ask{Now: a.now()}, a.cfg.Behaviour, a.t).Next
+		at := recovery(next, Ask{Now: a.now(), OwnDoubt: a.owns(next.Doubt)}, a.cfg.Behaviour, a.t).Next
 		return &WaitError{Next: at, Err: fmt.Errorf("%w: %w; %w", grant.ErrInDoubt, re, ctx.Err())}
 	}
 	return a.pauseInGrace(ctx, next)
@@ -199,10 +205,16 @@ func (a *attempt) fail(ctx context.Context, err error) error {
 
 // restored is the record as it was before the latest send was counted. A dead
 // holder's lease comes back with it: that its process is gone is worth knowing.
+// One that ends impossibly late does not: it would have to be watched again.
 func (a *attempt) restored() grant.Credential {
 	next := a.prior.Clone()
-	if next.Lease != nil && next.Lease.Holder == a.self {
+	if l := next.Lease; l != nil && (l.Holder == a.self || l.Until.After(a.now().Add(l.TTL+a.t.Skew))) {
 		next.Lease = nil
+	}
+	own := a.own
+	a.own = grant.Doubt{}
+	if d := next.Doubt; d != nil && d.Spends == own.Spends && d.First.Equal(own.First) && d.Sends+1 == own.Sends {
+		a.own = *d
 	}
 	next.Writer = a.cfg.NewID()
 	return next
@@ -286,7 +298,7 @@ func (c *call) later(ctx context.Context, err error) error {
 	if re != nil {
 		d = max(d, re.RetryAfter)
 	}
-	if d > c.left {
+	if d > c.left || c.good {
 		return &WaitError{Next: c.now().Add(d), Err: fmt.Errorf("%w: %w", ErrUnreachable, err)}
 	}
 	c.cfg.Logger.Info("waiting", "grant", c.id, "for", "the provider", "cause", err, "pause", d.Round(time.Millisecond))
@@ -300,11 +312,11 @@ func (c *call) later(ctx context.Context, err error) error {
 // pauseInGrace keeps a provider that loses every reply from being asked
 // without a pause: inside a grace, Next allows the next try at once.
 func (a *attempt) pauseInGrace(ctx context.Context, c grant.Credential) error {
-	if !graceRuns(c, Ask{Now: a.now()}, a.cfg.Behaviour, a.t) {
+	if !graceRuns(c, Ask{Now: a.now(), OwnDoubt: a.owns(c.Doubt)}, a.cfg.Behaviour, a.t) {
 		return errAgain
 	}
 	d := a.retry.pause(a.cfg.Jitter())
-	if d > a.left {
+	if d > a.left || a.good {
 		return &WaitError{Next: a.now().Add(d), Err: fmt.Errorf("%w: %w", grant.ErrInDoubt, a.inDoubt)}
 	}
 	a.left -= d
@@ -317,6 +329,7 @@ func (a *attempt) pauseInGrace(ctx context.Context, c grant.Credential) error {
 // reject believes the provider only after another look: if somebody else has
 // moved the chain on, the answer was about the past.
 func (a *attempt) reject(ctx context.Context, re *grant.RefreshError) error {
+	a.inDoubt = nil // an answer ends it
 	dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.t.Reload)
 	defer cancel()
 	pause := backoff{next: a.t.RetryMin, most: a.t.RetryMax}

@@ -39,9 +39,11 @@ func Resolve(k, s grant.Credential) (Resolution, grant.Credential) {
 	case s.Consent != k.Consent:
 		return Foreign, s
 	case s.Generation < k.Generation:
+		k.Bind = s.Bind // a repair may have moved the chain since
 		return Write, k
 	case s.Generation == k.Generation && k.Tokens.ObtainedAt.After(s.Tokens.ObtainedAt):
 		// Siblings of one grace: the later answer is the one that lives on.
+		k.Bind = s.Bind
 		return Write, over(k, s)
 	}
 	return Stale, s

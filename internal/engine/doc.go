@@ -48,6 +48,15 @@
 // none, so it is left out of Sends; the sends before it keep theirs. After the
 // send of one that is known to live, stopped perhaps, it is QuietMax.
 //
+// Where all sends of the token in doubt are this call's own, its clock alone
+// counts, and no other machine can hold a reply: at most a quarter of the grace is
+// left for the request's own time, and nothing is watched first. A send that is
+// dated later than any correct clock could have done has no grace, and counts as
+// one of when this process first saw it, plus Skew.
+//
+// A good token that only a recovery comes before (2b) is served at once if that
+// recovery fails, whatever the reason.
+//
 // A token that was obtained later than any correct clock says it is now does
 // not have enough life, whatever its record says of its end (row 2 life).
 //
@@ -67,7 +76,8 @@
 //     record as it was; InDoubt releases the lease and leaves the doubt;
 //     Rejected is believed after another Load, and writes NeedsConsent.
 //  6. Save first: spill, then Swap, by the conflict rule ([Resolve]) to the end
-//     of the lease. Cancellation no longer counts. In the last third, as soon
+//     of the lease, each try as long as the store needs. Cancellation no longer
+//     counts, but to hurry the block. In the last third, as soon
 //     as one Swap failed after a cancellation, or when the store has said three
 //     times that it wrote nothing, the rescue block is printed.
 //  7. Then the caller gets the token.

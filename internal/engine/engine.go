@@ -108,7 +108,10 @@ type call struct {
 
 	origin             *ElsewhereError // a grant that has seen Request.Seed
 	unread             error           // a spill that cannot be read
+	kept               *snapshot       // a spill that the store does not take, as it would be stored
 	inDoubt            error           // why the fate of a token that this call sent is unknown
+	own                grant.Doubt     // the doubt that this call began, with its own sends alone
+	good               bool            // the token meets the ask; only a recovery comes first
 	refreshed, rotated bool            // by this call
 	refreshes          int
 }
@@ -128,6 +131,7 @@ func (c *call) run(ctx context.Context) (Outcome, error) {
 	}
 	var waited *Step // what this call waits for, and the record that says so
 	var waitedAt snapshot
+	var late *grant.Version // what a look has shown that took too long to be served from
 	for {
 		s, err := c.look(ctx)
 		if err != nil && waited != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -135,15 +139,21 @@ func (c *call) run(ctx context.Context) (Outcome, error) {
 			return c.giveUp(waitedAt, *waited, err)
 		}
 		if err != nil {
-			return Outcome{}, c.sent(err)
+			return c.fromSpill(c.sent(err))
+		}
+		if !s.cred.InDoubt() {
+			c.inDoubt = nil // somebody has settled it
 		}
 		waited = nil
 		step := Next(s.cred, c.ask(s), c.cfg.Behaviour, c.t)
 		c.cfg.Logger.Debug("decided", "grant", c.id, "generation", s.cred.Generation, "row", step.Row.String(), "do", step.Do.String())
 		switch step.Do {
 		case Serve:
-			if c.elapsed(s.at) > c.t.StaleConn {
-				continue // this process was paused: the record may have moved on
+			// This process was paused, and the record may have moved on; or the
+			// store is slow, and shows the same once more.
+			if c.elapsed(s.at) > c.t.StaleConn && (late == nil || *late != s.ver) {
+				late = &s.ver
+				continue
 			}
 			return c.serve(s), nil
 		case Refuse:
@@ -154,11 +164,11 @@ func (c *call) run(ctx context.Context) (Outcome, error) {
 			}
 			waited, waitedAt = &step, s
 		case Take, Recover:
-			if c.unread != nil {
-				return c.bestEffort(s, fmt.Errorf("%w: a spilled record on this machine, which may be the newest, cannot be read: %w", ErrStore, c.unread))
+			if c.good = step.Good; c.unread != nil {
+				return c.instead(s, fmt.Errorf("%w: a spilled record on this machine, which may be the newest, cannot be read: %w", ErrStore, c.unread))
 			}
 			if err := c.mayRevoke(s); err != nil {
-				return c.bestEffort(s, err)
+				return c.instead(s, err)
 			}
 			out, err := c.attempt(ctx, s)
 			if errors.Is(err, errAgain) {
@@ -167,9 +177,37 @@ func (c *call) run(ctx context.Context) (Outcome, error) {
 			if unsaved := (*UnsavedError)(nil); err == nil || errors.As(err, &unsaved) {
 				return out, err
 			}
-			return c.bestEffort(s, err)
+			if !errors.Is(err, grant.ErrInDoubt) {
+				err = c.sent(err)
+			}
+			return c.instead(s, err)
 		}
 	}
+}
+
+// instead of the error of a recovery that came first, a token that meets the ask
+// is served; the next caller goes on with the recovery.
+func (c *call) instead(s snapshot, err error) (Outcome, error) {
+	if ok, _ := meets(s.cred, c.ask(s), c.t); ok && c.good && !errors.Is(err, ErrUnusable) && !errors.Is(err, context.Canceled) {
+		c.warn("the access token is served, and the refresh token could not be recovered now: " + err.Error())
+		return c.serve(s), nil
+	}
+	return c.bestEffort(s, err)
+}
+
+// fromSpill serves the token of a spilled record that the store does not take,
+// where it meets the ask. Nothing is sent: another machine may not know of it.
+func (c *call) fromSpill(err error) (Outcome, error) {
+	if c.kept == nil || !errors.Is(err, ErrStore) || c.vet(*c.kept) != nil {
+		return Outcome{}, err
+	}
+	a := c.ask(*c.kept)
+	a.First = max(a.First, c.kept.cred.Generation) // it is no answer to this call: its life decides
+	if ok, _ := meets(c.kept.cred, a, c.t); !ok || c.kept.cred.State != grant.Live {
+		return c.bestEffort(*c.kept, err)
+	}
+	c.warn("the access token is served from this machine: " + err.Error())
+	return c.serve(*c.kept), nil
 }
 
 // errAgain asks for another look and another decision.
@@ -187,7 +225,7 @@ func (c *call) elapsed(start time.Time) time.Duration {
 func (c *call) ask(s snapshot) Ask {
 	a := Ask{
 		Now: c.now(), MinTTL: c.r.MinTTL, First: c.first, After: c.r.After, Force: c.r.Force,
-		Self: c.self, Watched: c.now().Sub(c.since),
+		Self: c.self, Watched: c.now().Sub(c.since), OwnDoubt: c.owns(s.cred.Doubt),
 	}
 	if l := s.cred.Lease; l != nil && l.Holder != c.self {
 		a.HolderGone = c.cfg.HolderGone(l.Holder)
@@ -308,6 +346,9 @@ func (c *call) giveUp(s snapshot, step Step, err error) (Outcome, error) {
 		return c.serve(s), nil
 	case errors.Is(err, errWaited):
 		err = c.whyInDoubt(s)
+		if step.Calm && c.r.Wait < c.t.Calm {
+			err = fmt.Errorf("%w, and its recovery must watch the store for %v first: give --wait %v or more", or(err, errNoReply), c.t.Calm, c.t.Calm+c.t.PollMax)
+		}
 	}
 	return c.bestEffort(s, &WaitError{Next: step.Next, Err: because(grant.ErrInDoubt, err)})
 }
@@ -327,6 +368,21 @@ func (c *call) whyInDoubt(s snapshot) error {
 		return errors.New("its holder still runs on this machine")
 	}
 	return nil
+}
+
+// errNoReply stands for a cause that nobody has told.
+var errNoReply = errors.New("a reply was lost")
+
+func or(err, other error) error {
+	if err == nil {
+		return other
+	}
+	return err
+}
+
+// owns reports a doubt of which every send is this call's own.
+func (c *call) owns(d *grant.Doubt) bool {
+	return d != nil && d.Sends > 0 && d.Spends == c.own.Spends && d.Sends == c.own.Sends && d.First.Equal(c.own.First)
 }
 
 // sent adds to an error what must not be forgotten: that a token is out.

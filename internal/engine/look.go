@@ -240,6 +240,7 @@ func (c *call) event(what, note string) grant.Event {
 // put back stops the call.
 func (c *call) offerSpills(ctx context.Context, s snapshot) (snapshot, error) {
 	spills, err := c.cfg.Spill.List(ctx, c.id)
+	c.kept = nil
 	if c.unread = err; err != nil {
 		c.warn("a spilled record cannot be read: " + err.Error())
 	}
@@ -263,6 +264,7 @@ func (c *call) offerSpills(ctx context.Context, s snapshot) (snapshot, error) {
 		case ctx.Err() != nil:
 			return s, ctx.Err()
 		default:
+			c.kept = &next
 			return s, fmt.Errorf("%w: a spilled record on this machine cannot be put back: %w", ErrStore, err)
 		}
 	}
@@ -280,13 +282,28 @@ func (c *call) offer(ctx context.Context, s snapshot, k grant.Credential) (Resol
 		return res, s, nil
 	}
 	ver, err := c.swap(ctx, s.ver, next, c.t.Settle)
-	if err != nil {
-		return res, s, err
+	if errors.Is(err, grant.ErrTooLarge) && !next.Tokens.Access.Value.IsZero() {
+		next = c.lighter(next)
+		ver, err = c.swap(ctx, s.ver, next, c.t.Settle)
 	}
+	if err != nil {
+		return res, snapshot{cred: next, ver: s.ver, at: s.at}, err
+	}
+	// What comes back is no answer to this call: its life decides.
+	c.first = max(c.first, next.Generation)
 	c.setMark(ctx, next)
 	c.watch(ver)
 	c.cfg.Logger.Info("an unsaved record was put back:", "grant", c.id, "generation", next.Generation)
 	return res, snapshot{cred: next, ver: ver, at: c.now()}, nil
+}
+
+// lighter is a record without its access token, for a store that has no room for
+// it: the chain is what must not be lost.
+func (c *call) lighter(k grant.Credential) grant.Credential {
+	c.warn("the access token is too large for the store, which keeps only the refresh token: each call refreshes")
+	k = k.Clone()
+	k.Tokens.Access = grant.AccessToken{}
+	return k
 }
 
 func (c *call) dropSpill(ctx context.Context, k grant.Credential) {

@@ -22,6 +22,9 @@ type Ask struct {
 	HolderGone bool
 	// HolderAlive: it certainly exists, on this machine.
 	HolderAlive bool
+	// OwnDoubt: all sends of the token in doubt are this call's own. Its clock
+	// alone counts then, and no other machine can hold a reply.
+	OwnDoubt bool
 }
 
 // Verb is what to do next. The zero value is the cautious one.
@@ -75,6 +78,8 @@ type Step struct {
 	Next time.Time
 	// Good: the access token meets the ask, although the step is not Serve.
 	Good bool
+	// Calm: only the watching of the store stands before a recovery.
+	Calm bool
 }
 
 // Next decides what a process does with the record that it has just loaded. It
@@ -143,7 +148,7 @@ func meets(c grant.Credential, a Ask, t Timing) (bool, Row) {
 // fromTheFuture reports a token set that was obtained later than any correct
 // clock says it is now: what its record says of its end is worth nothing.
 func fromTheFuture(ts grant.TokenSet, now time.Time, t Timing) bool {
-	return ts.ObtainedAt.After(now.Add(t.Skew + t.WatchMargin))
+	return ahead(ts.ObtainedAt, now, t)
 }
 
 // wantedLife caps the life asked for at 90 % of the token's whole life, so
@@ -172,16 +177,32 @@ func leaseEnd(c grant.Credential, t Timing) time.Time { return c.Lease.Until.Add
 // graceRuns reports whether the provider still tolerates a second presentation
 // of the token in doubt, by the most cautious reading of two clocks.
 func graceRuns(c grant.Credential, a Ask, b grant.Behaviour, t Timing) bool {
-	return b.Reuse == grant.ReuseGrace && c.InDoubt() &&
-		!a.Now.After(c.Doubt.First.Add(b.Grace-t.Skew/2))
+	if b.Reuse != grant.ReuseGrace || !c.InDoubt() || ahead(c.Doubt.First, a.Now, t) {
+		return false
+	}
+	apart := t.Skew / 2
+	if a.OwnDoubt { // a request takes its time, too
+		apart = min(apart, b.Grace/4)
+	}
+	return !a.Now.After(c.Doubt.First.Add(b.Grace - apart))
+}
+
+// ahead reports a time that no correct clock can have written by now.
+func ahead(written, now time.Time, t Timing) bool {
+	return written.After(now.Add(t.Skew + t.WatchMargin))
 }
 
 // recovery says when the token in doubt may be presented again. Calm comes
 // first: an outage of the store must not be followed by a race between a
-// recovery here and a spill on another machine.
+// recovery here and a spill on another machine, where another can have one.
+// A send that a wrong clock dated counts as one of when this process first saw it,
+// by the clock that is furthest ahead of its own.
 func recovery(c grant.Credential, a Ask, b grant.Behaviour, t Timing) Step {
 	at, now, later := a.Now, RowDoubtNow, RowDoubtLater
-	sends, quiet := c.Doubt.Sends, t.Quiet
+	sends, quiet, last := c.Doubt.Sends, t.Quiet, c.Doubt.Last
+	if ahead(last, a.Now, t) {
+		last = a.Now.Add(t.Skew - a.Watched)
+	}
 	// Quiet gives a paused or unsaved holder time. A dead one needs none, but
 	// the sends before its own keep theirs: a job that crashes again and again
 	// must not present one token again and again.
@@ -196,16 +217,17 @@ func recovery(c grant.Credential, a Ask, b grant.Behaviour, t Timing) Step {
 	if graceRuns(c, a, b, t) {
 		now, later = RowGraceNow, RowGraceLater
 		if b.Sibling == grant.SiblingReplaces && b.Grace > t.Lease+t.Skew+t.Quiet {
-			at = c.Doubt.Last.Add(doubled(quiet, min(sends, 1), t.QuietMax))
+			at = last.Add(doubled(quiet, min(sends, 1), t.QuietMax))
 		}
 	} else {
-		at = c.Doubt.Last.Add(doubled(quiet, sends, t.QuietMax))
+		at = last.Add(doubled(quiet, sends, t.QuietMax))
 	}
-	if calm := a.Now.Add(t.Calm - a.Watched); a.Watched < t.Calm && calm.After(at) {
+	due := !at.After(a.Now)
+	if calm := a.Now.Add(t.Calm - a.Watched); a.Watched < t.Calm && calm.After(at) && !a.OwnDoubt {
 		at = calm
 	}
 	if at.After(a.Now) {
-		return Step{Do: Wait, Row: later, Next: at}
+		return Step{Do: Wait, Row: later, Next: at, Calm: due}
 	}
 	return Step{Do: Recover, Row: now}
 }

@@ -45,7 +45,9 @@ var ErrKnownToken = errors.New("this refresh token is already known to the grant
 // Adopt starts a new consent from a refresh token that came from outside,
 // over whatever record there is; it waits for no lease, because results of the
 // older consent never overwrite the newer one. A token that the grant knows is
-// refused (ErrKnownToken).
+// refused (ErrKnownToken), and so is one that another grant of the store has
+// presented or was given ([*ElsewhereError]), unless that grant has only been begun
+// with it.
 func (e *Engine) Adopt(ctx context.Context, id grant.ID, seed grant.Secret) error {
 	if seed.IsZero() {
 		return ErrNoToken
@@ -57,6 +59,10 @@ func (e *Engine) Adopt(ctx context.Context, id grant.ID, seed grant.Secret) erro
 			return grant.Credential{}, errDone // an earlier Swap of ours landed
 		case known:
 			return grant.Credential{}, ErrKnownToken
+		}
+		other := (*ElsewhereError)(nil)
+		if err := c.vetOrigin(ctx, seed); errors.As(err, &other) && !other.Unspent {
+			return grant.Credential{}, err
 		}
 		tried = true
 		return c.newConsent(s, seed), nil

@@ -37,6 +37,9 @@ func (a *attempt) save(ctx context.Context, ts grant.TokenSet) (Outcome, error) 
 	}
 	a.refreshed, a.rotated = true, rotated(s)
 	a.setMark(dctx, s)
+	if s.Tokens.Access.Value.IsZero() {
+		s.Tokens.Access = k.Tokens.Access // the store had no room for it
+	}
 	return a.deliver(s)
 }
 
@@ -109,18 +112,34 @@ func (a *attempt) put(ctx context.Context, k grant.Credential, unsaved *UnsavedE
 	budget, begun := max(a.t.Lease-a.elapsed(a.start), a.t.Settle), a.now()
 	rescue, durable := a.rescuer(k, unsaved), true
 	refusals := 0 // tries of which the store said that they wrote nothing
+	// A store that is slow is given what its lease took, twice, and longer with
+	// each try: it is to be written, not only asked.
+	patience := max(a.t.Request/2, 2*a.took)
 	for {
-		newVer, err := a.trySwap(ctx, ver, next, budget-a.elapsed(begun))
+		bound := budget - a.elapsed(begun)
+		if third := bound - a.t.Lease/3; third > 0 && !unsaved.Rescued {
+			bound = third // the rescue block is not to be late
+		}
+		newVer, err := a.trySwap(ctx, ver, next, min(patience, bound), !unsaved.Rescued)
 		if err == nil {
 			a.watch(newVer)
 			a.dropSpill(context.WithoutCancel(ctx), k)
 			return next, nil
 		}
+		if errors.Is(err, grant.ErrTooLarge) && !next.Tokens.Access.Value.IsZero() {
+			next = a.lighter(next)
+			continue
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			patience *= 2
+		}
 		if errors.Is(err, grant.ErrConflict) {
-			res, s, lerr := a.conflict(ctx, k)
+			res, s, lerr := a.conflict(ctx, k, patience)
 			switch {
 			case lerr != nil:
 				err = lerr
+			case res == Write && s.ver == ver:
+				err = fmt.Errorf("%w: the store refuses to write over the version that it shows", grant.ErrNotWritten)
 			case res == Write:
 				ver, next = s.ver, s.cred
 				continue
@@ -197,13 +216,15 @@ func sleepOrSignal(ctx context.Context, d time.Duration) {
 }
 
 // trySwap bounds one Swap, so that a store that hangs cannot keep the rescue
-// block from being printed in time, nor go on after the lease: sooner once the
-// caller has cancelled.
-func (a *attempt) trySwap(ctx context.Context, ver grant.Version, next grant.Credential, left time.Duration) (grant.Version, error) {
-	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(min(a.t.Request/2, left), time.Millisecond))
+// block from being printed in time, nor go on after the lease. A try that is
+// hasty, because that block is not out, ends soon once the caller has cancelled.
+func (a *attempt) trySwap(ctx context.Context, ver grant.Version, next grant.Credential, bound time.Duration, hasty bool) (grant.Version, error) {
+	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(bound, time.Millisecond))
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
-		time.AfterFunc(a.t.Request/10, cancel)
+		if hasty && cancelled(ctx) {
+			time.AfterFunc(a.t.Request/10, cancel)
+		}
 	})
 	defer stop()
 	return a.cfg.Store.Swap(try, a.id, ver, next)
@@ -211,8 +232,8 @@ func (a *attempt) trySwap(ctx context.Context, ver grant.Version, next grant.Cre
 
 // conflict loads what stands in the way of k. With Write, the snapshot holds
 // the record to swap and the version to swap it on.
-func (a *attempt) conflict(ctx context.Context, k grant.Credential) (Resolution, snapshot, error) {
-	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.t.Request/2)
+func (a *attempt) conflict(ctx context.Context, k grant.Credential, patience time.Duration) (Resolution, snapshot, error) {
+	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	s, ver, err := a.cfg.Store.Load(try, a.id)
 	if errors.Is(err, grant.ErrNotFound) {

@@ -161,8 +161,15 @@ func TestStartElsewhere(t *testing.T) {
 		if _, err = e.Import(context.Background(), acme, w.foreign("rt0"), false, ""); err != nil {
 			t.Errorf("an import of a token of its own: %v", err)
 		}
-		// A person's word stands over it.
-		if err := e.Adopt(context.Background(), acme, w.token("shared")); err != nil || !slices.Contains(w.stored().Seeds, w.token("shared").Digest()) {
+		// Nor does a person's word make two grants of one token,
+		if err := e.Adopt(context.Background(), acme, w.token("shared")); !errors.As(err, new(*engine.ElsewhereError)) || slices.Contains(w.stored().Seeds, w.token("shared").Digest()) {
+			t.Errorf("repair --adopt: %v", err)
+		}
+		// unless the other one was only begun with it.
+		if err := e.Adopt(context.Background(), "acme/begun", w.token("begun")); err != nil {
+			t.Error(err)
+		}
+		if err := e.Adopt(context.Background(), acme, w.token("begun")); err != nil || !slices.Contains(w.stored().Seeds, w.token("begun").Digest()) {
 			t.Errorf("repair --adopt: %v", err)
 		}
 	})

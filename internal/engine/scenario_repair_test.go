@@ -400,3 +400,19 @@ func TestTiming(t *testing.T) {
 		}
 	}
 }
+
+// TestAdoptOfAnotherGrants: a repair starts no second grant with one token either.
+func TestAdoptOfAnotherGrants(t *testing.T) {
+	t.Parallel()
+	scenario(t, "another grant has it", strict, func(t *testing.T, w *world) {
+		w.keep()
+		e := w.over(func(grant.Store) grant.Store { return &listingStore{scriptedStore: &scriptedStore{w}} })
+		var other *engine.ElsewhereError
+		if err := e.Adopt(t.Context(), "acme/second", w.stored().Tokens.Refresh); !errors.As(err, &other) || other.Grant != acme {
+			t.Errorf("error %v, want that it is one of %s", err, acme)
+		}
+		if _, _, err := w.records.Load(t.Context(), "acme/second"); !errors.Is(err, grant.ErrNotFound) {
+			t.Errorf("the second grant: %v", err)
+		}
+	})
+}
