@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -43,8 +45,31 @@ func (a *app) openSinks(p *plan, urls []string, o *storeOptions) error {
 			return known
 		}
 		p.sinks = append(p.sinks, s)
+		p.warned = append(p.warned, readable(u)...)
 	}
 	return nil
+}
+
+// readable warns of a file that others can read: a sink that changes one that is
+// there keeps its mode, because the file is its owner's.
+func readable(url string) []string {
+	scheme, path, _ := strings.Cut(url, ":")
+	switch scheme {
+	case "dotenv":
+		path, _, _ = strings.Cut(path, "#")
+	case "claude-file", "codex-file":
+	default:
+		return nil
+	}
+	if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o044 != 0 && runtime.GOOS != "windows" {
+		return []string{fmt.Sprintf("others can read %s, which gets the token (mode %04o): chmod 600 %s", shownPath(path), st.Mode().Perm(), shownPath(path))}
+	}
+	return nil
+}
+
+// remote reports a sink behind a network, which may be tried for a while.
+func remote(s sink.Sink) bool {
+	return strings.HasPrefix(s.URL, "ghsecret:") || strings.HasPrefix(s.URL, "gitea-secret:")
 }
 
 // checkSinkName refuses what looks like a secret where a sink's URL has the name
@@ -145,7 +170,7 @@ func (a *app) lingering(ctx context.Context) (context.Context, context.CancelFun
 }
 
 // deliver gives the token to every sink; one that fails does not keep it from
-// the others. In GitHub Actions it is masked before anything is written.
+// the others, nor does one that hangs: those on this machine come first. In GitHub Actions it is masked before anything is written.
 func (a *app) deliver(ctx context.Context, p plan, t grant.AccessToken) (delivered []string, err error) {
 	if len(p.sinks) == 0 {
 		return nil, nil
@@ -158,12 +183,20 @@ func (a *app) deliver(ctx context.Context, p plan, t grant.AccessToken) (deliver
 		}
 	}
 	var failed []error
-	for _, s := range p.sinks {
+	reached := map[string]bool{}
+	inTurn := slices.DeleteFunc(slices.Clone(p.sinks), remote)
+	inTurn = append(inTurn, slices.DeleteFunc(slices.Clone(p.sinks), func(s sink.Sink) bool { return !remote(s) })...)
+	for _, s := range inTurn {
 		if err := s.Deliver(ctx, t); err != nil {
 			failed = append(failed, fmt.Errorf("sink %s: %w", s.URL, err))
 			continue
 		}
-		delivered = append(delivered, s.URL)
+		reached[s.URL] = true
+	}
+	for _, s := range p.sinks {
+		if reached[s.URL] {
+			delivered = append(delivered, s.URL)
+		}
 	}
 	if len(failed) > 0 {
 		return delivered, &deliveryError{failed}
