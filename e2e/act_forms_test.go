@@ -87,6 +87,29 @@ func TestActGeneric(t *testing.T) {
 	}
 }
 
+// TestActLocal runs the Action as a folder of the repository, which the workflow
+// has to fetch first.
+func TestActLocal(t *testing.T) {
+	server := startServerWith(t, nil, 61*time.Second)
+	s := newStage(t, server)
+	must(t, os.CopyFS(filepath.Join(s.clone, "tools", "evergrant"), os.DirFS(s.actions[evergrantAction])))
+	path := s.workflow(t, "generic", "--action", "./tools/evergrant")
+	text, err := os.ReadFile(filepath.Join(s.clone, path))
+	must(t, err)
+	s.commit(t, map[string]string{path: strings.Replace(string(text), "# Put your work here.", work, 1)})
+	r := s.run(t, &run{
+		event: "push", workflow: path, actor: writer, secrets: map[string]string{"EVERGRANT_REFRESH_TOKEN": s.seed, "REFRESH_TOKEN": s.seed, "EVERGRANT_KEY": s.key},
+		payload: map[string]any{"ref": "refs/heads/main", "repository": map[string]any{"full_name": repository, "private": true, "default_branch": "main"}},
+	})
+	if token := s.worked(t, r); !server.alive(t, token) {
+		t.Fatal("the family is dead")
+	}
+	found := s.clean(t)
+	if !t.Failed() {
+		part("%-19s the Action as a folder of the repository: token good; no secret in %d texts", "act, local", found.texts)
+	}
+}
+
 // TestActReusable calls the reusable template from another workflow.
 func TestActReusable(t *testing.T) {
 	server := startServer(t, nil)

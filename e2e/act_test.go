@@ -24,6 +24,7 @@ import (
 const (
 	evergrantAction = "acme-tools/evergrant@4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 	checkoutAction  = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1"
+	goAction        = "actions/setup-go@4a3601121dd01d1626a1e23e37211e3254c1c06c"
 	officialAction  = "anthropics/claude-code-action@24dcd50c0568f0fc9e9211213a4fd2d9eb15c4e0"
 	forkedAction    = "nimishchaudhari/claude-code-action-max-sub@54768ee9523c453c7b576ffddad9a8d70bd54c9e"
 )
@@ -58,7 +59,7 @@ func actions(t *testing.T) map[string]string {
 	t.Helper()
 	root := t.TempDir()
 	folders := map[string]string{
-		evergrantAction: filepath.Join(root, "evergrant"), checkoutAction: filepath.Join(root, "checkout"),
+		evergrantAction: filepath.Join(root, "evergrant"), checkoutAction: filepath.Join(root, "checkout"), goAction: filepath.Join(root, "setup-go"),
 		officialAction: filepath.Join(root, "official"), forkedAction: filepath.Join(root, "forked"),
 	}
 	copyFile := func(to, from string, mode os.FileMode) {
@@ -68,6 +69,7 @@ func actions(t *testing.T) map[string]string {
 		must(t, os.WriteFile(to, content, mode))
 	}
 	must(t, os.CopyFS(folders[checkoutAction], os.DirFS("act/checkout")))
+	must(t, os.CopyFS(folders[goAction], os.DirFS("act/setup-go")))
 	for action, inputs := range map[string]string{officialAction: "anthropics.yml", forkedAction: "nimishchaudhari.yml"} {
 		copyFile(filepath.Join(folders[action], "action.yml"), filepath.Join("act", "consumer", inputs), 0o644)
 		copyFile(filepath.Join(folders[action], "main.mjs"), "act/consumer/main.mjs", 0o644)

@@ -53,13 +53,13 @@ func blocks(t *testing.T) map[string]block {
 
 // elsewhere are the blocks that another test executes, or that none can.
 var elsewhere = map[string]string{
-	"docs/install.md: sha256sum --check --ignore-missing SHA256SUMS #":          "TestSnapshotBlock, in the long form",
-	"docs/install.md: sha256sum --check --ignore-missing SHA256SUMS sudo":       "TestSnapshotDeb, in the long form and into a folder",
-	"docs/install.md: mkdir -p context/linux/amd64 grants state":                "TestSnapshotImage, in the long form",
-	"README.md: make demo # jobs race,":                                         "TestMakeBlock and .ci/run, which calls make test first",
-	"docs/cli.md: evergrant login acme/gitlab --provider gitlab":                "TestLoginInDocuments",
-	"docs/cli.md: evergrant logout acme/gitlab --provider gitlab":               "TestLoginInDocuments",
-	`docs/github.md: CLAUDE_CONFIG_DIR="$HOME/claude-ci" claude # then /login,`: "none: it opens the vendor's own program, and a person signs in there",
+	"docs/install.md: sha256sum --check --ignore-missing SHA256SUMS #":                  "TestSnapshotBlock, in the long form",
+	"docs/install.md: sha256sum --check --ignore-missing SHA256SUMS sudo":               "TestSnapshotDeb, in the long form and into a folder",
+	"docs/install.md: mkdir -p context/linux/amd64 grants state":                        "TestSnapshotImage, in the long form",
+	"README.md: make demo # jobs race,":                                                 "TestMakeBlock and .ci/run, which calls make test first",
+	"docs/cli.md: evergrant login acme/gitlab --provider gitlab":                        "TestLoginInDocuments",
+	"docs/cli.md: evergrant logout acme/gitlab --provider gitlab":                       "TestLoginInDocuments",
+	`docs/github.md: CLAUDE_CONFIG_DIR="$HOME/.claude-evergrant" claude # then /login,`: "none: it opens the vendor's own program, and a person signs in there",
 }
 
 const commit = "0123456789abcdef0123456789abcdef01234567"
@@ -89,18 +89,20 @@ func TestBlocks(t *testing.T) {
 }
 
 var worlds = map[string]func(t *testing.T, text string){
-	"docs/install.md: make build # leaves bin/evergrant":                                             sourceBlock,
-	"docs/install.md: CGO_ENABLED=0 go build -tags nethttpomithttp2":                                 sourceBlock,
-	"docs/install.md: go run ./packaging/pages made #":                                               sourceBlock,
-	"README.md: cd YOUR-REPOSITORY evergrant init github":                                            initBlock,
-	`docs/cli.md: evergrant run acme/api --token-socket "$XDG_RUNTIME_DIR/api.sock"`:                 runBlock,
-	`docs/github.md: jq -r .claudeAiOauth.refreshToken "$HOME/claude-ci/.credentials.json" |`:        claudeBlock,
-	`docs/github.md: printf %s "$TOKEN" | gh`:                                                        genericBlock,
-	`docs/github.md: export EVERGRANT_KEY="$(cat evergrant.key)" EVERGRANT_GIT_TOKEN="$(gh auth`:     rescueBlock,
-	`docs/github.md: export EVERGRANT_KEY="$(cat evergrant.key)" evergrant key`:                      rotateBlock,
-	"docs/cli.md: evergrant doctor # every grant":                                                    doctorBlock,
-	"docs/providers.md: evergrant refresh acme/api --token-url https://auth.example.com/oauth/token": refreshBlock,
-	"docs/record-format.md: git fetch origin refs/evergrant/acme+gitlab &&":                          fetchBlock,
+	"docs/install.md: make build # leaves bin/evergrant":                                                      sourceBlock,
+	"docs/install.md: CGO_ENABLED=0 go build -tags nethttpomithttp2":                                          sourceBlock,
+	"docs/install.md: go run ./packaging/pages made #":                                                        sourceBlock,
+	"README.md: cd YOUR-REPOSITORY evergrant init github":                                                     initBlock,
+	`docs/cli.md: evergrant run acme/api --token-socket "$XDG_RUNTIME_DIR/api.sock"`:                          runBlock,
+	`docs/github.md: t=$(jq -er .claudeAiOauth.refreshToken "$HOME/.claude-evergrant/.credentials.json") &&`:  claudeBlock,
+	`docs/github.md: printf %s "$TOKEN" | gh`:                                                                 genericBlock,
+	`docs/github.md: export EVERGRANT_KEY="$(cat "$HOME/evergrant-REPO.key")" EVERGRANT_GIT_TOKEN="$(gh auth`: rescueBlock,
+	`docs/github.md: export EVERGRANT_KEY="$(cat "$HOME/evergrant-REPO.key")" evergrant key`:                  rotateBlock,
+	"docs/cli.md: evergrant rescue <job.log # each":                                                           rescueEachBlock,
+	"docs/github.md: evergrant init github --template scheduled":                                              clockBlock,
+	"docs/cli.md: evergrant doctor # every grant":                                                             doctorBlock,
+	"docs/providers.md: evergrant refresh acme/api --token-url https://auth.example.com/oauth/token":          refreshBlock,
+	"docs/record-format.md: git fetch origin refs/evergrant/acme+gitlab &&":                                   fetchBlock,
 }
 
 func doctorBlock(t *testing.T, text string) {
@@ -119,6 +121,16 @@ func initBlock(t *testing.T, text string) {
 	b.git(t, "init", "--quiet")
 	b.shell(t, "set -eu\n"+strings.NewReplacer("OWNER/evergrant@COMMIT", "acme/evergrant@"+commit, "YOUR-REPOSITORY", ".").Replace(text))
 	if found, err := filepath.Glob(filepath.Join(b.home, ".github", "workflows", "*.yml")); err != nil || len(found) != 1 {
+		t.Errorf("%d workflows, %v", len(found), err)
+	}
+}
+
+// clockBlock: a workflow that keeps the token, and one that reads it.
+func clockBlock(t *testing.T, text string) {
+	b, _, _ := atSimulator(t)
+	b.git(t, "init", "--quiet")
+	b.shell(t, "set -eu\n"+strings.ReplaceAll(text, "OWNER/evergrant@COMMIT", "acme/evergrant@"+commit))
+	if found, err := filepath.Glob(filepath.Join(b.home, ".github", "workflows", "evergrant-scheduled*.yml")); err != nil || len(found) != 2 {
 		t.Errorf("%d workflows, %v", len(found), err)
 	}
 }
@@ -176,10 +188,10 @@ func claudeBlock(t *testing.T, text string) {
 	b, _, _ := atSimulator(t)
 	b.git(t, "init", "--quiet")
 	value := withGitHub(t, b)
-	must(t, os.Mkdir(filepath.Join(b.home, "claude-ci"), 0o700))
-	must(t, os.WriteFile(filepath.Join(b.home, "claude-ci", ".credentials.json"), []byte(`{"claudeAiOauth":{"accessToken":"a","refreshToken":"the-refresh-token","expiresAt":1}}`), 0o600))
+	must(t, os.Mkdir(filepath.Join(b.home, ".claude-evergrant"), 0o700))
+	must(t, os.WriteFile(filepath.Join(b.home, ".claude-evergrant", ".credentials.json"), []byte(`{"claudeAiOauth":{"accessToken":"a","refreshToken":"the-refresh-token","expiresAt":1}}`), 0o600))
 	b.shell(t, "set -eu\n"+strings.ReplaceAll(text, "OWNER/evergrant@COMMIT", "acme/evergrant@"+commit))
-	if value("CLAUDE_REFRESH_TOKEN") != "the-refresh-token" || strings.TrimSpace(value("EVERGRANT_KEY")) != b.file(t, "evergrant.key") {
+	if value("CLAUDE_REFRESH_TOKEN") != "the-refresh-token" || strings.TrimSpace(value("EVERGRANT_KEY")) != b.file(t, "evergrant-REPO.key") {
 		t.Error("the secrets are not what the files hold")
 	}
 }
@@ -190,7 +202,7 @@ func genericBlock(t *testing.T, text string) {
 	value := withGitHub(t, b)
 	b.set("TOKEN", "the-refresh-token")
 	b.shell(t, "set -eu\n"+strings.ReplaceAll(text, "OWNER/evergrant@COMMIT", "acme/evergrant@"+commit))
-	if value("GITLAB_REFRESH_TOKEN") != "the-refresh-token" || strings.TrimSpace(value("EVERGRANT_KEY")) != b.file(t, "evergrant.key") {
+	if value("GITLAB_REFRESH_TOKEN") != "the-refresh-token" || strings.TrimSpace(value("EVERGRANT_KEY")) != b.file(t, "evergrant-REPO.key") {
 		t.Error("the secrets are not what the files hold")
 	}
 }
@@ -198,24 +210,51 @@ func genericBlock(t *testing.T, text string) {
 // rescueBlock: a forge takes the lease and then nothing more; the log is all that
 // is left of the job's machine.
 func rescueBlock(t *testing.T, text string) {
+	b, repository, alive := unsavedOnGit(t, "LOG")
+	must(t, os.WriteFile(filepath.Join(b.home, "evergrant-REPO.key"), []byte(b.get("EVERGRANT_KEY")+"\n"), 0o600))
+	b.unset("EVERGRANT_KEY")
+	b.shell(t, "set -eu\n"+strings.ReplaceAll(text, "git:https://github.com/OWNER/REPO", "git:"+repository))
+	b.set("EVERGRANT_KEY", b.file(t, "evergrant-REPO.key"))
+	alive()
+}
+
+// rescueEachBlock: the configuration says where the block goes; or a flag does, and
+// then it is there already.
+func rescueEachBlock(t *testing.T, text string) {
+	b, repository, alive := unsavedOnGit(t, "job.log")
+	folder := filepath.Join(b.home, ".config", "evergrant")
+	must(t, os.MkdirAll(folder, 0o700))
+	must(t, os.WriteFile(filepath.Join(folder, "config.yaml"), []byte("grants:\n  acme/api:\n    store: git:"+repository+"\n"), 0o600))
+	b.set("HOME", b.home)
+	b.unset("XDG_CONFIG_HOME")
+	store := b.get("EVERGRANT_STORE")
+	b.unset("EVERGRANT_STORE")
+	b.shell(t, "set -eu\n"+strings.ReplaceAll(text, "git:https://forge.example/acme/store", "git:"+repository))
+	b.set("EVERGRANT_STORE", store)
+	must(t, os.Remove(filepath.Join(folder, "config.yaml")))
+	alive()
+}
+
+// unsavedOnGit is a grant whose second refresh is in the log alone; alive refreshes it
+// once it is back.
+func unsavedOnGit(t *testing.T, log string) (b *box, repository string, alive func()) {
 	b, srv, _ := atSimulator(t)
-	repository := b.onGit(t)
+	repository = b.onGit(t)
 	b.path()
 	withGitHub(t, b)
-	must(t, os.WriteFile(filepath.Join(b.home, "evergrant.key"), []byte(b.get("EVERGRANT_KEY")+"\n"), 0o600))
 	b.deliver(t, "--force", "acme/api")
 	hook := filepath.Join(repository, "hooks", "pre-receive")
 	must(t, os.MkdirAll(filepath.Dir(hook), 0o755))
 	must(t, os.WriteFile(hook, []byte("#!/bin/sh\n[ ! -e \"$0.first\" ] || exit 1\n: >\"$0.first\"\n"), 0o755))
 	r := b.fails(t, 7, "--force", "--speed-up", "20", "acme/api")
-	must(t, os.WriteFile(filepath.Join(b.home, "LOG"), []byte(r.stderr), 0o600))
+	must(t, os.WriteFile(filepath.Join(b.home, log), []byte(r.stderr), 0o600))
 	must(t, os.Remove(hook))
 	must(t, os.RemoveAll(b.stateDir()))
-	b.unset("EVERGRANT_KEY")
-	b.shell(t, "set -eu\n"+strings.ReplaceAll(text, "git:https://github.com/OWNER/REPO", "git:"+repository))
-	b.set("EVERGRANT_KEY", b.file(t, "evergrant.key"))
-	if d := b.deliver(t, "acme/api"); d.Generation != 3 || !srv.AccessValid(grant.NewSecret(d.token)) {
-		t.Errorf("after the rescue the grant is at generation %d", d.Generation)
+	return b, repository, func() {
+		t.Helper()
+		if d := b.deliver(t, "acme/api"); d.Generation != 3 || !srv.AccessValid(grant.NewSecret(d.token)) {
+			t.Errorf("after the rescue the grant is at generation %d", d.Generation)
+		}
 	}
 }
 
@@ -224,7 +263,7 @@ func rotateBlock(t *testing.T, text string) {
 	repository := b.onGit(t)
 	b.path()
 	value := withGitHub(t, b)
-	must(t, os.WriteFile(filepath.Join(b.home, "evergrant.key"), []byte(b.get("EVERGRANT_KEY")+"\n"), 0o600))
+	must(t, os.WriteFile(filepath.Join(b.home, "evergrant-REPO.key"), []byte(b.get("EVERGRANT_KEY")+"\n"), 0o600))
 	b.deliver(t, "--force", "acme/api")
 	b.shell(t, "set -eu\n"+strings.ReplaceAll(text, "git:https://github.com/OWNER/REPO", "git:"+repository))
 	b.fails(t, 6, "acme/api") // by the old key

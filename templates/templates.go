@@ -35,9 +35,16 @@ const consumerPrefix = "consumer-"
 
 // Words that this package or its callers know by name.
 const (
-	Action   = "ACTION"   // the Action, as uses: takes it
-	Consumer = "CONSUMER" // one of Consumers
+	Action     = "ACTION"     // the Action, as uses: takes it
+	Consumer   = "CONSUMER"   // one of Consumers
+	Local      = "LOCAL"      // not empty: the Action is a folder of the repository, which a checkout brings
+	Unreleased = "UNRELEASED" // not empty: the Action has to build its program, so Go comes before it
 )
+
+// Released reports whether the table by which the Action knows its programs,
+// action/release.json, names any. The program cannot read the table, which holds
+// the program's own digest; a test compares the two.
+const Released = false
 
 // ErrUnknown is an error of [Render] and [Words]: there is no such template.
 var ErrUnknown = errors.New("no such template")

@@ -1,6 +1,7 @@
 package templates_test
 
 import (
+	"encoding/json"
 	"errors"
 	"maps"
 	"os"
@@ -142,6 +143,7 @@ func TestPins(t *testing.T) {
 	for _, name := range templates.Names() {
 		found = append(found, name+".yml")
 	}
+	found = append(found, "../packaging/release.yml")
 	pin := regexp.MustCompile(`^([\w.-]+/[\w./-]+)@([0-9a-f]{40}) # \S`)
 	commits := map[string]string{}
 	for _, path := range found {
@@ -167,5 +169,39 @@ func TestPins(t *testing.T) {
 	}
 	if len(commits) < 3 {
 		t.Errorf("only %d actions were found", len(commits))
+	}
+}
+
+// TestReleased: the templates know whether the Action has programs to fetch. While
+// it has none they set up the Go that its sources need.
+func TestReleased(t *testing.T) {
+	t.Parallel()
+	read := func(path string) string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	var table struct{ Assets map[string]any }
+	if err := json.Unmarshal([]byte(read("../action/release.json")), &table); err != nil {
+		t.Fatal(err)
+	}
+	if templates.Released != (len(table.Assets) > 0) {
+		t.Errorf("Released is %v, and action/release.json names %d programs: set the one by the other", templates.Released, len(table.Assets))
+	}
+	needs := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read("../go.mod"))
+	if needs == nil || !strings.Contains(read("parts/go.yml"), "go-version: '"+needs[1]+"' #") {
+		t.Errorf("parts/go.yml does not set up the Go of go.mod, %q", needs)
+	}
+	for _, name := range []string{"comment", "generic", "reusable", "scheduled"} {
+		values := filled(t, name, "anthropics/claude-code-action")
+		for _, unreleased := range []string{"yes", ""} {
+			values[templates.Unreleased] = unreleased
+			text, err := templates.Render(name, values)
+			if err != nil || strings.Contains(text, "actions/setup-go@") != (unreleased != "") || strings.Contains(text, "go-version:") != (unreleased != "") || strings.Contains(text, "\n\n\n") {
+				t.Errorf("%s: with %q for Unreleased (%v):\n%s", name, unreleased, err, text)
+			}
+		}
 	}
 }

@@ -63,6 +63,9 @@ func checkOutput(ts *testscript.TestScript, args []string, code int, stdout, std
 	}
 	errorLines := 0
 	for line := range strings.Lines(withoutMasks(stderr)) {
+		if slices.Contains(args, "--print") && strings.HasPrefix(line, "     ") {
+			continue // a command of the steps that remain, to be pasted
+		}
 		text, ok := strings.CutPrefix(line, "evergrant: ")
 		if !ok {
 			ts.Fatalf("a line without the program's name: %q", line)

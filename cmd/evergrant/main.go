@@ -1,5 +1,5 @@
-// Command evergrant keeps rotating OAuth refresh tokens alive, and never loses
-// one.
+// Command evergrant keeps rotating OAuth refresh tokens alive: it saves the next
+// one before it delivers anything.
 package main
 
 import (

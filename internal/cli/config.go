@@ -15,6 +15,7 @@ import (
 
 	"evergrant/internal/atomicfile"
 	"evergrant/internal/config"
+	"evergrant/internal/grant"
 )
 
 // configured are the settings that a file may hold, with the variable that says
@@ -122,7 +123,10 @@ func (a *app) configure(cmd *cobra.Command, args []string) error {
 	if cmd.ArgsLenAtDash() >= 0 {
 		args = args[:cmd.ArgsLenAtDash()]
 	}
-	name, err := grantName(a.env, args[:min(len(args), 1)], preset)
+	if strings.HasSuffix(cmd.Use, operations) && len(args) > 0 {
+		args = args[:len(args)-1] // what is wanted of a helper is no grant
+	}
+	name, err := a.grantOf(args[:min(len(args), 1)], preset)
 	if err != nil {
 		return err
 	}
@@ -131,7 +135,23 @@ func (a *app) configure(cmd *cobra.Command, args []string) error {
 		a.unconfigured = string(name)
 		return nil
 	}
+	if len(args) == 0 { // a provider of its settings renames it no more
+		a.env = a.env.having("EVERGRANT_GRANT", string(name))
+	}
 	return a.apply(flags, g)
+}
+
+// grantOf is the grant of a call before its settings are known: a provider that a file
+// describes stands for the name in that file.
+func (a *app) grantOf(args []string, preset string) (grant.ID, error) {
+	if len(args) == 0 && preset != "" && a.env.get("EVERGRANT_GRANT") == "" {
+		p, err := lookup(preset)
+		if err != nil {
+			return "", err
+		}
+		preset = p.Name
+	}
+	return grantName(a.env, args, preset)
 }
 
 // elsewhere adds to a mistake of a call whose grant the configuration does not
@@ -141,11 +161,7 @@ func (a *app) elsewhere(err error) error {
 	if a.unconfigured == "" || !errors.As(err, &u) || len(a.config.Grants) == 0 {
 		return err
 	}
-	var names []string
-	for _, g := range a.config.Grants {
-		names = append(names, g.Name)
-	}
-	return usagef("%v", err).hint(append(u.hints, fmt.Sprintf("%s has no grant %s; it has %s", shownPath(a.config.Path), a.unconfigured, strings.Join(names, ", ")))...)
+	return usagef("%v", err).hint(append(u.hints, fmt.Sprintf("%s has no grant %s; it has %s", shownPath(a.config.Path), a.unconfigured, strings.Join(a.configuredNames(), ", ")))...)
 }
 
 // apply sets the flags of one command to a grant's settings.

@@ -58,14 +58,14 @@ func (d *doctor) marked(p place) bool {
 
 // started reports whether a refresh in an empty place would present something, or this
 // machine knows that the place was not empty: then nobody but a person knows that it may
-// be made anew.
+// be made anew. A variable that is named and not set here may be set where the refresh runs.
 func (d *doctor) started(p place, o refreshOptions) bool {
 	preset := ""
 	if found, err := lookup(o.client.provider); err == nil {
 		preset = found.Env.Refresh
 	}
 	seed, _, err := d.seed(o.fromEnv, preset, p.location)
-	return err != nil || !seed.IsZero() || d.marked(p)
+	return err != nil || !seed.IsZero() || d.env.unset(o.fromEnv) != "" || d.marked(p)
 }
 
 // fileStoreHas reports whether there are records in the folder of a file store, or that

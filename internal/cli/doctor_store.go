@@ -300,6 +300,10 @@ func (d *doctor) absent(ctx context.Context, p place, o refreshOptions) {
 		d.fine("record", "none yet")
 		return
 	}
-	d.find(exitPerson, "no-grant", "there is no record of this grant, and no refresh token to start from", "there is nothing to keep alive yet; a person has to sign in once",
+	what := "there is no record of this grant, and no refresh token to start from"
+	if name := d.env.unset(o.fromEnv); err == nil && name != "" {
+		what += ": " + notSet(name)
+	}
+	d.find(exitPerson, "no-grant", what, "there is nothing to keep alive yet; a person has to sign in once",
 		d.signIn(grant.Credential{}, o, false))
 }

@@ -20,6 +20,16 @@ func (e environment) get(name string) string {
 	return v
 }
 
+// having is the same environment with one variable more.
+func (e environment) having(name, value string) environment {
+	return func(n string) (string, bool) {
+		if n == name {
+			return value, true
+		}
+		return e(n)
+	}
+}
+
 // ci reports whether this is a job of a CI system, all of which set CI.
 func (e environment) ci() bool {
 	v := strings.ToLower(e.get("CI"))
@@ -95,25 +105,6 @@ func variable(flag, name string) error {
 	return nil
 }
 
-// emptied is the first of these variables that is set and empty; "" where none is.
-func (e environment) emptied(names ...string) string {
-	for _, name := range names {
-		if v, set := e(name); name != "" && set && v == "" {
-			return name
-		}
-	}
-	return ""
-}
-
-// emptyWords tell of the variable that has no refresh token to start from; none where
-// there is no such variable.
-func (p plan) emptyWords() []string {
-	if p.emptied == "" {
-		return nil
-	}
-	return []string{"the variable " + showName(p.emptied) + " is set and empty: a file that is not there leaves it so"}
-}
-
 // showName repeats a variable's name only if it cannot be a secret: in capitals,
 // as people name variables, and of words.
 func showName(name string) string {
@@ -134,7 +125,7 @@ func (e environment) secretVariable(flag, name string) (grant.Secret, error) {
 	}
 	v, set := e(name)
 	if !set {
-		return grant.Secret{}, usagef("%s: the variable %s is not set", flag, showName(name))
+		return grant.Secret{}, usagef("%s: %s", flag, notSet(name))
 	}
 	return grant.NewSecret(v), nil
 }

@@ -24,6 +24,9 @@ type handoverOptions struct {
 	socket string // of run or of the Action, which has the grant
 }
 
+// operations ends the usage of a helper whose last argument says what is wanted.
+const operations = " OPERATION"
+
 func (a *app) handoverCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "helper",
@@ -33,7 +36,6 @@ func (a *app) handoverCommand() *cobra.Command {
 			return usagef("which protocol?").hint("there are git-credential, docker-credential, kubectl, claude and curl")
 		},
 	}
-	operations := " OPERATION"
 	for _, h := range []struct {
 		name, args, short string
 		user              string

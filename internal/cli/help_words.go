@@ -53,7 +53,7 @@ func examples(path string) string {
   evergrant refresh --all --json`
 	case "evergrant token":
 		return `  TOKEN=$(evergrant token acme/gitlab --provider gitlab --client-id ID)
-  TOKEN=$(evergrant token acme/api --issuer https://id.example.com)
+  TOKEN=$(evergrant token acme/api --issuer https://id.example --client-id ID)
   TOKEN=$(evergrant token acme/api --after 7)   # the API refused the seventh`
 	case "evergrant run":
 		return `  evergrant run acme/gitlab --env-name GITLAB_TOKEN -- ./deploy
@@ -90,7 +90,8 @@ func examples(path string) string {
   evergrant providers ./my-provider.yaml`
 	case "evergrant simulate":
 		return `  evergrant simulate --as gitlab --for 1h
-  evergrant simulate --fault drop,acted,times=2 --access-life 2m`
+  evergrant simulate --fault drop,acted,times=2 --access-life 2m
+  evergrant simulate --fault slow,before=20s,times=5`
 	}
 	return moreExamples(path)
 }
@@ -124,6 +125,7 @@ func moreExamples(path string) string {
 	case "evergrant init github":
 		return `  evergrant init github --action OWNER/evergrant@COMMIT
   evergrant init github --template bash --provider gitlab --client-id ID --print
+  evergrant init github --template scheduled-reader
   evergrant init github --check`
 	case "evergrant demo":
 		return `  evergrant demo`

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"evergrant/internal/config"
 	"evergrant/internal/engine"
 	"evergrant/internal/grant"
 	"evergrant/internal/importer"
@@ -34,10 +36,17 @@ func (a *app) importCommand() *cobra.Command {
 		Long: "Makes a grant of a login that another program or a file has, and spends nothing: an access token that\n" +
 			"still lives is served. The source is only read. Sources: " + importer.Sources + ".\n\n" +
 			"Where a refresh token works once, two who use one login end it: --take-over says that the other program stops.",
-		Args: cobra.RangeArgs(1, 2),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.importLogin(cmd.Context(), args, o) },
+		Args:        cobra.RangeArgs(1, 2),
+		Annotations: map[string]string{configuresItself: ""}, // the source may say which grant it is
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.readOwn(cmd.Flags()); err != nil {
+				return err
+			}
+			return a.importLogin(cmd.Context(), cmd.Flags(), args, &o)
+		},
 	}
 	f := cmd.Flags()
+	registerConfig(f)
 	f.StringVar(&o.from, "from", "", "file `PATH` to read instead of the source's own")
 	f.BoolVar(&o.takeOver, "take-over", false, "the program that has the login stops using it: the caller's word")
 	f.BoolVar(&o.replace, "replace", false, "start a new consent over a grant that is alive")
@@ -61,10 +70,14 @@ type importing struct {
 	place  place
 	warned []string
 	next   string // the command that uses the grant
+	// configured is what the configuration says of the grant, and inFile are the flags that
+	// were filled from there; empty without it.
+	configured config.Grant
+	inFile     []string
 }
 
-func (a *app) importLogin(ctx context.Context, args []string, o importOptions) error {
-	i, err := a.planImport(ctx, args, &o)
+func (a *app) importLogin(ctx context.Context, flags *pflag.FlagSet, args []string, o *importOptions) error {
+	i, err := a.planImport(ctx, flags, args, o)
 	if err != nil {
 		return because(ctx, err)
 	}
@@ -96,10 +109,20 @@ func (a *app) importLogin(ctx context.Context, args []string, o importOptions) e
 }
 
 // planImport reads the source and resolves every option. It writes nothing.
-func (a *app) planImport(ctx context.Context, args []string, o *importOptions) (_ *importing, err error) {
+func (a *app) planImport(ctx context.Context, flags *pflag.FlagSet, args []string, o *importOptions) (_ *importing, err error) {
 	i := &importing{}
 	if i.source, err = importer.Parse(args[0]); err != nil {
 		return i, usagef("%v", err)
+	}
+	// Which grant it is may be for the source to say. To read it spends nothing.
+	asks := len(args) == 1 && a.env.get("EVERGRANT_GRANT") == "" && len(a.config.Grants) > 0
+	if asks {
+		if err = a.readSource(ctx, i, o.from); err != nil {
+			return i, err
+		}
+	}
+	if err = a.configureImport(i, flags, args[1:], o); err != nil {
+		return i, err
 	}
 	given := o.client
 	if err := o.client.fill(a.env); err != nil {
@@ -114,14 +137,10 @@ func (a *app) planImport(ctx context.Context, args []string, o *importOptions) (
 	if err := i.place.checkSealing(a.env); err != nil {
 		return i, err
 	}
-	i.found, err = i.source.Read(ctx, o.from, importer.Machine{OS: runtime.GOOS, Getenv: a.env.get})
-	switch {
-	case errors.Is(err, importer.ErrBusy):
-		return i, &codedError{code: exitLeased, err: err, hint: "try again in a few seconds"}
-	case err != nil && ctx.Err() != nil:
-		return i, err
-	case err != nil:
-		return i, usagef("%v", err)
+	if !asks {
+		if err = a.readSource(ctx, i, o.from); err != nil {
+			return i, err
+		}
 	}
 	if err = a.leftOver(i.found, given, o.client); err != nil {
 		return i, err
@@ -129,8 +148,10 @@ func (a *app) planImport(ctx context.Context, args []string, o *importOptions) (
 	if err = i.resolve(&o.client); err != nil {
 		return i, err
 	}
-	if i.id, err = grantName(a.env, args[1:], i.target.preset); err != nil {
-		return i, err
+	if i.id == "" {
+		if i.id, err = grantName(a.env, args[1:], i.target.preset); err != nil {
+			return i, err
+		}
 	}
 	a.grant = i.id
 	if err := i.mayTakeOver(o.takeOver); err != nil {
@@ -141,8 +162,21 @@ func (a *app) planImport(ctx context.Context, args []string, o *importOptions) (
 		return i, &codedError{code: exitPerson, err: fmt.Errorf("the login in %s ended at %s", i.found.From, stamp(end)),
 			hint: "sign in again there, and import the new login"}
 	}
-	i.warned, i.next = i.warnings(a.now()), i.useOf(o)
+	i.warned, i.next = i.warnings(a.now()), i.useOf(flags, o)
 	return i, nil
+}
+
+func (a *app) readSource(ctx context.Context, i *importing, from string) (err error) {
+	i.found, err = i.source.Read(ctx, from, importer.Machine{OS: runtime.GOOS, Getenv: a.env.get})
+	switch {
+	case errors.Is(err, importer.ErrBusy):
+		return &codedError{code: exitLeased, err: err, hint: "try again in a few seconds"}
+	case err != nil && ctx.Err() != nil:
+		return err
+	case err != nil:
+		return usagef("%v", err)
+	}
+	return nil
 }
 
 // resolve says which provider and which client a found login belongs to: the
@@ -163,7 +197,7 @@ func (i *importing) resolve(o *clientOptions) error {
 		return usagef("the remote has no client_id of its own, so its login belongs to rclone's built-in client, for which only rclone may act").
 			hint("make a client of your own at the provider, put it into the remote with rclone config, and sign in again: rclone config reconnect REMOTE:")
 	case f.ClientID != "" && o.clientID != "" && f.ClientID != o.clientID:
-		return usagef("the source says that its login belongs to client %s, and --client-id or EVERGRANT_CLIENT_ID names another", f.ClientID)
+		return usagef("the source says that its login belongs to client %s, and --client-id, EVERGRANT_CLIENT_ID or the configuration names another", f.ClientID)
 	}
 	tokenURL := or(o.tokenURL, f.TokenURL)
 	if tokenURL != "" {
@@ -203,7 +237,7 @@ func ownerPreset(f *importer.Found, o *clientOptions) (provider.Preset, error) {
 	}
 	p, err := lookup(o.provider)
 	if err == nil && f.Provider != "" && p.Name != f.Provider {
-		err = usagef("the login in %s belongs to the preset %s, and --provider or EVERGRANT_PROVIDER names %s", f.From, f.Provider, p.Name)
+		err = usagef("the login in %s belongs to the preset %s, and --provider, EVERGRANT_PROVIDER or the configuration names %s", f.From, f.Provider, p.Name)
 	}
 	return p, err
 }

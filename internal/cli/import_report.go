@@ -2,8 +2,11 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"evergrant/internal/engine"
 	"evergrant/internal/grant"
@@ -66,31 +69,67 @@ func (r *importReport) line() string {
 }
 
 // useOf is the command that gets an access token of the grant: what was said for
-// the import has to be said again, because a record holds no settings.
-func (i *importing) useOf(o *importOptions) string {
+// the import has to be said again, because a record holds no settings, unless it is in the
+// configuration.
+func (i *importing) useOf(flags *pflag.FlagSet, o *importOptions) string {
 	words := []string{"evergrant", "refresh", string(i.id)}
 	add := func(flag, value string) {
-		if value != "" {
-			words = append(words, flag, shellWord(value))
+		if value != "" && !slices.Contains(i.inFile, flag) {
+			words = append(words, "--"+flag, shellWord(value))
 		}
 	}
 	if i.target.preset != "" {
-		add("--provider", or(o.client.provider, i.target.preset))
+		add("provider", or(o.client.provider, i.target.preset))
 	}
 	if i.target.bind.TokenURL != i.preset.TokenURL && len(o.client.params) == 0 {
-		add("--token-url", i.target.bind.TokenURL)
+		add("token-url", i.target.bind.TokenURL)
 	}
 	for _, p := range o.client.params {
-		add("--param", p)
+		add("param", p)
 	}
 	if i.target.bind.ClientID != i.preset.Client.ID {
-		add("--client-id", i.target.bind.ClientID)
+		add("client-id", i.target.bind.ClientID)
 	}
-	if i.found.SecretAt != "" {
-		add("--client-secret-env", "VAR")
+	if i.found.SecretAt != "" && !i.configured.Has("client-secret-env") && !i.configured.Has("client-secret-file") {
+		add("client-secret-env", "VAR")
 	}
-	add("--store", o.store.url)
+	add("store", o.store.url)
+	add("config", flags.Lookup("config").Value.String())
 	return strings.Join(words, " ")
+}
+
+// configureImport fills the flags that were left open with what the configuration says of
+// the grant: of the one that is named, else of the preset that the source's login
+// belongs to.
+func (a *app) configureImport(i *importing, flags *pflag.FlagSet, args []string, o *importOptions) error {
+	if len(a.config.Grants) == 0 {
+		return nil
+	}
+	preset := or(o.client.provider, a.env.get("EVERGRANT_PROVIDER"))
+	if preset == "" && i.found != nil {
+		preset = i.found.Provider
+	}
+	name, err := a.grantOf(args, preset)
+	if err != nil {
+		return err
+	}
+	g, ok := a.config.Grant(string(name))
+	if !ok {
+		a.unconfigured = string(name)
+		return nil
+	}
+	i.id, i.configured = name, g
+	said := map[string]bool{}
+	flags.Visit(func(f *pflag.Flag) { said[f.Name] = true })
+	if err := a.apply(flags, g); err != nil {
+		return err
+	}
+	flags.Visit(func(f *pflag.Flag) {
+		if !said[f.Name] {
+			i.inFile = append(i.inFile, f.Name)
+		}
+	})
+	return nil
 }
 
 // shellWord writes a word as a POSIX shell reads it back.

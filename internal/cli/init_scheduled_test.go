@@ -86,7 +86,7 @@ func clockOf(t *testing.T, text string) (every, minTTL time.Duration) {
 	if len(fields) != 5 || fmt.Sprint(fields[1:]) != "[* * * *]" {
 		t.Fatalf("the schedule is %q", fields)
 	}
-	minTTL, err := time.ParseDuration(fmt.Sprint(w.Jobs["refresh"].Steps[0].With["min-ttl"]))
+	minTTL, err := time.ParseDuration(fmt.Sprint(w.Jobs["refresh"].keeper(t).With["min-ttl"]))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,6 +73,8 @@ func TestScriptWorkflowsRefuse(t *testing.T) {
 		{[]string{"--template", "bash", "--provider", "dex", "--client-id", "x", "--param", "host=dex.example.com"}, "does not understand how"},
 		{[]string{"--template", "bash", "--provider", "claude", "--grant", "x"}, "template bash takes no --grant"},
 		{[]string{"--template", "bash", "--provider", "claude", "--action", testAction}, "template bash takes no --action"},
+		{[]string{"--template", "bash", "--provider", "claude", "--action", testAction}, "its script stands in the place of the Action"},
+		{[]string{"--template", "scheduled-reader", "--action", testAction}, "only reads the secret that a workflow of template scheduled writes"},
 		{[]string{"--template", "bash", "--token-url", "http://id.example/t", "--client-id", "x"}, "https"},
 		{[]string{"--template", "inline-python", "--provider", "gitlab", "--client-id", "x"}, "--template generic is for other providers"},
 		{[]string{"--template", "scheduled-reader", "--provider", "claude"}, "template scheduled-reader takes no --provider"},
@@ -92,7 +94,7 @@ func TestScheduledWorkflow(t *testing.T) {
 	t.Parallel()
 	writer := parsed(t, initPrint(t, "--template", "scheduled", "--provider", "claude", "--action", testAction))
 	job := writer.Jobs["refresh"]
-	if len(writer.On) != 2 || writer.On["schedule"] == nil || len(job.Steps) != 1 || fmt.Sprint(job.Concurrency) != "map[cancel-in-progress:false group:evergrant-scheduled]" {
+	if len(writer.On) != 2 || writer.On["schedule"] == nil || len(job.Steps) > 2 || fmt.Sprint(job.Concurrency) != "map[cancel-in-progress:false group:evergrant-scheduled]" {
 		t.Fatalf("it starts for %v, has %d steps, concurrency %v", writer.On, len(job.Steps), job.Concurrency)
 	}
 	if fmt.Sprint(job.Environment) != "evergrant" {
@@ -102,8 +104,8 @@ func TestScheduledWorkflow(t *testing.T) {
 		"sink": "ghsecret:${{ github.repository }}/EVERGRANT_ACCESS_TOKEN?environment=evergrant-token", "github-token": "${{ secrets.EVERGRANT_GITHUB_TOKEN }}",
 		"refresh-token": "${{ secrets.CLAUDE_REFRESH_TOKEN }}", "key": "${{ secrets.EVERGRANT_KEY }}", "no-create": false, "min-ttl": "150m",
 	} {
-		if job.Steps[0].With[name] != want {
-			t.Errorf("%s is %v, want %v", name, job.Steps[0].With[name], want)
+		if job.keeper(t).With[name] != want {
+			t.Errorf("%s is %v, want %v", name, job.keeper(t).With[name], want)
 		}
 	}
 	text := initPrint(t, "--template", "scheduled-reader", "--branch", "trunk")

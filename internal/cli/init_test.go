@@ -40,6 +40,16 @@ type ghJob struct {
 	Steps          []ghStep
 }
 
+// keeper is the step of the Action.
+func (j ghJob) keeper(t *testing.T) ghStep {
+	t.Helper()
+	at := slices.IndexFunc(j.Steps, func(s ghStep) bool { return s.ID == "evergrant" })
+	if at < 0 {
+		t.Fatal("no step has the id evergrant")
+	}
+	return j.Steps[at]
+}
+
 type ghFile struct {
 	On          map[string]any
 	Env         map[string]string
@@ -260,7 +270,7 @@ func TestOtherWorkflows(t *testing.T) {
 		t.Errorf("it starts for %s", got)
 	}
 	job := generic.Jobs["work"]
-	keeper, work := job.Steps[1], job.Steps[2]
+	keeper, work := job.keeper(t), job.Steps[len(job.Steps)-1]
 	for name, want := range map[string]any{
 		"grant": "acme/api", "provider": "auth0", "client-id": "yes", "client-secret": "${{ secrets.AUTH0_CLIENT_SECRET }}",
 		"param": "domain=example.eu.auth0.com\naudience=it's \"here\"", "refresh-token": "${{ secrets.AUTH0_REFRESH_TOKEN }}",
@@ -278,11 +288,11 @@ func TestOtherWorkflows(t *testing.T) {
 	if !ok || len(reusable.On) != 1 || fmt.Sprint(call["outputs"]) != "<nil>" {
 		t.Fatalf("it starts for %v", reusable.On)
 	}
-	work = reusable.Jobs["work"].Steps[2]
+	work = reusable.Jobs["work"].Steps[len(reusable.Jobs["work"].Steps)-1]
 	if work.Run != `bash -euo pipefail -c "$COMMAND"` || work.Env["COMMAND"] != "${{ inputs.command }}" || work.Env["ACCESS_TOKEN"] == "" {
 		t.Errorf("the command: %q with %v", work.Run, work.Env)
 	}
-	if got := reusable.Jobs["work"].Steps[1].With; got["client-id"] != "7" || got["grant"] != "${{ inputs.grant }}" || got["client-secret"] != nil {
+	if got := reusable.Jobs["work"].keeper(t).With; got["client-id"] != "7" || got["grant"] != "${{ inputs.grant }}" || got["client-secret"] != nil {
 		t.Errorf("the Action gets %v", got)
 	}
 }
@@ -296,13 +306,107 @@ func TestSettingsArriveAsTheyAre(t *testing.T) {
 	} {
 		for _, template := range []string{"generic", "reusable"} {
 			w := parsed(t, initPrint(t, "--template", template, "--action", "./x", "--token-url", "https://id.example.com/token", "--client-id="+value))
-			if got := w.Jobs["work"].Steps[1].With["client-id"]; got != value {
+			if got := w.Jobs["work"].keeper(t).With["client-id"]; got != value {
 				t.Errorf("%s: %q arrives as %#v", template, value, got)
 			}
 		}
 	}
 	w := parsed(t, initPrint(t, "--template", "generic", "--action", "./x", "--provider", "gitlab", "--client-id", "${{ vars.GITLAB_ID }}"))
-	if got := w.Jobs["work"].Steps[1].With["client-id"]; got != "${{ vars.GITLAB_ID }}" {
+	if got := w.Jobs["work"].keeper(t).With["client-id"]; got != "${{ vars.GITLAB_ID }}" {
 		t.Errorf("a variable arrives as %v", got)
+	}
+}
+
+// TestBeforeTheAction: what the Action needs from the steps before it: Go while
+// nothing is released, and for a copy inside the repository a checkout, which
+// leaves no credentials unless the consumer wants them.
+func TestBeforeTheAction(t *testing.T) {
+	t.Parallel()
+	for name, args := range variants(t) {
+		at := slices.Index(args, testAction)
+		if at < 0 {
+			continue
+		}
+		for _, action := range []string{testAction, "./tools/evergrant"} {
+			t.Run(name+" as "+action, func(t *testing.T) {
+				t.Parallel()
+				args := slices.Clone(args)
+				args[at] = action
+				text := initPrint(t, args...)
+				for _, f := range ghworkflow.Check("w.yml", []byte(text), ghworkflow.Known{}) {
+					if f.Level != ghworkflow.Note {
+						t.Errorf("%s: %s", f, f.Why)
+					}
+				}
+				for _, job := range parsed(t, text).Jobs {
+					checkBefore(t, job, args[1], action != testAction)
+				}
+			})
+		}
+	}
+}
+
+func checkBefore(t *testing.T, job ghJob, template string, local bool) {
+	t.Helper()
+	var goes, fetches []ghStep
+	for _, s := range job.Steps {
+		switch name, _, _ := strings.Cut(s.Uses, "@"); {
+		case s.ID == "evergrant":
+			if want := map[bool]int{true: 0, false: 1}[templates.Released]; len(goes) != want {
+				t.Errorf("%d steps with actions/setup-go stand before the Action, want %d", len(goes), want)
+			}
+			if want := local || template != "scheduled"; len(fetches) > 1 || want != (len(fetches) == 1) {
+				t.Errorf("%d checkouts stand before the Action", len(fetches))
+			}
+		case name == "actions/setup-go":
+			goes = append(goes, s)
+			if s.With["cache"] != false || fmt.Sprint(s.With["go-version"]) == "" {
+				t.Errorf("Go is set up with %v", s.With)
+			}
+		case name == "actions/checkout":
+			fetches = append(fetches, s)
+			if s.With["persist-credentials"] != (template == "comment") {
+				t.Errorf("the checkout leaves credentials: %v", s.With)
+			}
+		}
+	}
+}
+
+// TestStepsCanBePasted: with --print each command stands alone on its line, the
+// key is named after the repository and lies outside it, and a token that is not
+// found becomes no secret.
+func TestStepsCanBePasted(t *testing.T) {
+	t.Parallel()
+	steps := func(args ...string) string {
+		var stdout, stderr bytes.Buffer
+		args = append([]string{"init", "github", "--print", "--action", testAction}, args...)
+		if code := cli.Main(args, func(string) (string, bool) { return "", false }, strings.NewReader(""), &stdout, &stderr); code != 0 {
+			t.Fatalf("%q: exit %d\n%s", args, code, stderr.String())
+		}
+		return stderr.String()
+	}
+	text := regexp.MustCompile(`/evergrant-[\w.-]+\.key"`).ReplaceAllString(steps(), `/evergrant-FOLDER.key"`)
+	for _, line := range []string{
+		`CLAUDE_CONFIG_DIR="$HOME/.claude-evergrant" claude    # then /login, and leave`,
+		`t=$(jq -er .claudeAiOauth.refreshToken "$HOME/.claude-evergrant/.credentials.json") && printf %s "$t" | gh secret set CLAUDE_REFRESH_TOKEN`,
+		`security dump-keychain | grep 'Claude Code-credentials-'`,
+		`evergrant key new --out "$HOME/evergrant-FOLDER.key"`,
+		`gh secret set EVERGRANT_KEY < "$HOME/evergrant-FOLDER.key"`,
+		`rm -r "$HOME/.claude-evergrant"    # on macOS also: security delete-generic-password -s 'Claude Code-credentials-…'`,
+	} {
+		if !strings.Contains(text, "\n     "+line+"\n") {
+			t.Errorf("the steps lack the line %s\n%s", line, text)
+		}
+	}
+	if strings.Index(text, "After the first green run") > strings.Index(text, "rm -r") {
+		t.Errorf("the folder goes before a run was green\n%s", text)
+	}
+	for _, part := range []string{"accept with allow-public: true", "Settings, Actions, General, Access", "actions/setup-go"} {
+		if !strings.Contains(text, part) {
+			t.Errorf("the steps lack %q", part)
+		}
+	}
+	if text := steps("-q"); text != "" {
+		t.Errorf("-q says %q", text)
 	}
 }

@@ -62,10 +62,17 @@ func (w *workflowDraft) takes(word string) bool {
 
 // unused refuses a flag that the template would ignore.
 func (w *workflowDraft) unused(flag, word, value string) error {
-	if value != "" && !w.takes(word) {
-		return usagef("template %s takes no --%s", w.template, flag)
+	if value == "" || w.takes(word) {
+		return nil
 	}
-	return nil
+	err := usagef("template %s takes no --%s", w.template, flag)
+	switch {
+	case w.takes("REFRESH_SECRET") && flag == "action":
+		return err.hint("its script stands in the place of the Action: leave --action out")
+	case !w.takes("REFRESH_SECRET") && flag != "branch":
+		return err.hint("it only reads the secret that a workflow of template scheduled writes: evergrant init github --template " + w.template)
+	}
+	return err
 }
 
 // place decides where the workflow goes.
@@ -108,6 +115,12 @@ func (w *workflowDraft) fillAction(o initOptions) error {
 		return usagef("--action is %s; it is written OWNER/NAME@COMMIT or ./PATH", shown(o.action)).hint(where)
 	}
 	w.words[templates.Action] = o.action
+	if w.takes(templates.Local) {
+		w.words[templates.Local] = w.local
+	}
+	if !templates.Released {
+		w.words[templates.Unreleased] = "yes"
+	}
 	return nil
 }
 

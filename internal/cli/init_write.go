@@ -7,24 +7,27 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"evergrant/internal/atomicfile"
-	"evergrant/internal/pattern"
 )
 
 // longestWorkflow bounds a file that is compared with a workflow, in bytes.
 const longestWorkflow = 1 << 20
 
 // printWorkflow writes the workflow to standard output and the steps that
-// remain to standard error.
+// remain to standard error. Their commands stand there without the program's name,
+// so that they can be pasted.
 func (a *app) printWorkflow(w *workflowDraft, text string) error {
 	if _, err := fmt.Fprint(a.stdout, text); err != nil {
 		return fmt.Errorf("writing the workflow: %w", err)
 	}
 	for line := range strings.Lines(w.remaining(text)) {
-		if line = strings.TrimRight(line, "\n"); line != "" {
+		switch line = strings.TrimRight(line, "\n"); {
+		case line == "" || a.quiet:
+		case strings.HasPrefix(line, commandIndent):
+			fmt.Fprintln(a.console, line)
+		default:
 			a.console.notef("%s", line)
 		}
 	}
@@ -106,84 +109,4 @@ func (a *app) warnOfLocalAction(w *workflowDraft, text string) {
 		}
 	}
 	a.console.warnf("--action: there is no action.yml in %s yet; the workflow fails until it is there", w.local)
-}
-
-// secretOfWorkflow matches the secrets that a workflow of ours reads.
-var secretOfWorkflow = pattern.Of(`\$\{\{ secrets\.([A-Z][A-Z0-9_]*) \}\}`)
-
-// sealingKey is the name of the secret that holds the sealing key.
-const sealingKey = "EVERGRANT_KEY"
-
-// secretsOf are the names of the secrets that a workflow reads.
-func secretsOf(text string) (secrets []string) {
-	for _, m := range secretOfWorkflow.FindAllStringSubmatch(text, -1) {
-		secrets = append(secrets, m[1])
-	}
-	return secrets
-}
-
-// remaining are the steps between the file and a green run.
-func (w *workflowDraft) remaining(text string) string {
-	var b strings.Builder
-	n := 0
-	step := func(format string, args ...any) {
-		n++
-		fmt.Fprintf(&b, "%d. "+format+"\n", append([]any{n}, args...)...)
-	}
-	command := func(format string, args ...any) { fmt.Fprintf(&b, "     "+format+"\n", args...) }
-	secrets := secretsOf(text)
-	where := environmentOf(text)
-	const made = "gh api --silent --method PUT 'repos/{owner}/{repo}/environments/%s'"
-	if where != "" {
-		step("An environment for the secrets, which are read when a job starts.%s", branchesOf(text))
-		command(made, secretsEnvironment)
-	}
-	if publishes(text) {
-		step("One for the access token alone, so that the jobs which read it get no other secret.")
-		command(made, tokenEnvironment)
-	}
-	if refresh := w.words["REFRESH_SECRET"]; slices.Contains(secrets, refresh) {
-		step("The refresh token of a sign-in of its own: one that two programs use is spent twice, and that ends the login.")
-		if w.preset.Name == claude {
-			command(`CLAUDE_CONFIG_DIR="$HOME/claude-ci" claude    # then /login, and leave`)
-			command(`jq -r .claudeAiOauth.refreshToken "$HOME/claude-ci/.credentials.json" | tr -d '\n' | gh secret set %s%s`, refresh, where)
-			command(`# on macOS, in place of jq -r … FILE: security find-generic-password -w -s 'Claude Code-credentials-…' | jq -r .claudeAiOauth.refreshToken`)
-			command(`rm -r "$HOME/claude-ci"    # so that nobody uses this login a second time`)
-		} else {
-			command("gh secret set %s%s < refresh-token    # a file with the token and nothing else; remove it then", refresh, where)
-		}
-	}
-	if slices.Contains(secrets, sealingKey) {
-		step("The key that seals the record. Keep a copy where you keep passwords.")
-		command(`evergrant key new --out "$HOME/evergrant.key"`)
-		command(`gh secret set %s%s < "$HOME/evergrant.key"`, sealingKey, where)
-	}
-	slices.Sort(secrets)
-	for _, name := range slices.Compact(secrets) {
-		switch name {
-		case sealingKey, w.words["REFRESH_SECRET"]:
-		case publishedSecret:
-			step("The workflow of template scheduled, whose first run writes the secret %s.", name)
-		case writerSecret:
-			step("A fine-grained token for this repository alone, with %s. A job's own token can never write secrets.", permissionOf(text))
-			command("gh secret set %s%s    # it asks for the value", name, where)
-		default:
-			step("The other secret that the workflow names, from a file with its value and nothing else.")
-			command("gh secret set %s%s < FILE", name, where)
-		}
-	}
-	if m := scriptOfWorkflow.FindStringSubmatch(text); m != nil {
-		step("The script, from the folder scripts of evergrant's source. The workflow runs it only if it is the one that it was written for.")
-		command("mkdir -p .github/evergrant && cp EVERGRANT/scripts/%s .github/evergrant/ && git add .github/evergrant", m[1])
-	}
-	step("The file. GitHub starts it once it is on the default branch.")
-	command("git add %s && git commit -m 'Keep a login alive' && git push", w.inside)
-	if strings.Contains(text, "no-create: ") {
-		step("After the first green run: no-create: true%s, so that a record that is missing is an error, and not a start from a spent token.",
-			map[bool]string{true: " in the workflow that calls it", false: " in the file"}[strings.Contains(text, "workflow_call:")])
-	}
-	if w.preset.Name == claude {
-		fmt.Fprintf(&b, "\n%s\n", terms(w.preset))
-	}
-	return b.String()
 }

@@ -78,9 +78,15 @@ func (a *app) keyShowCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show-recipient",
 		Short: "print the recipient (the public half) of a sealing key",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			identity, err := o.identity(a)
+		Long: "Prints the recipient (the public half) of a sealing key: of the one that is given, else of the one that the\n" +
+			"configuration has for its grants.",
+		Args:        cobra.NoArgs,
+		Annotations: map[string]string{configuresItself: ""},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.readOwn(cmd.Flags()); err != nil {
+				return err
+			}
+			identity, err := a.keyToShow(o, cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -96,6 +102,7 @@ func (a *app) keyShowCommand() *cobra.Command {
 		},
 	}
 	o.registerKey(cmd.Flags())
+	registerConfig(cmd.Flags())
 	return cmd
 }
 
@@ -103,6 +110,7 @@ type rotateOptions struct {
 	store           storeOptions
 	newEnv, newFile string
 	newRecipients   []string
+	keyOf           string // what the configuration names as the key, for a person; "": nothing
 }
 
 func (a *app) keyRotateCommand() *cobra.Command {
@@ -112,11 +120,22 @@ func (a *app) keyRotateCommand() *cobra.Command {
 		Short: "re-seal every record of a store with another key",
 		Long: "Re-seals every record of a store that can list them (file:, git:), and what this machine has spilled for it, with another key. Change the\n" +
 			"key of all jobs at once: one with the old key can read nothing. A store that is not sealed becomes sealed; no\n" +
-			"other command reads plain records once there is a key, because whoever can write the store could plant them.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.keyRotate(cmd.Context(), o) },
+			"other command reads plain records once there is a key, because whoever can write the store could plant them.\n\n" +
+			"Without --store it is the store of the configuration's grants, if that is one.",
+		Args:        cobra.NoArgs,
+		Annotations: map[string]string{configuresItself: ""},
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err = a.readOwn(cmd.Flags()); err != nil {
+				return err
+			}
+			if o.store, o.keyOf, err = a.storeToSeal(o.store, cmd.Flags()); err != nil {
+				return err
+			}
+			return a.keyRotate(cmd.Context(), o)
+		},
 	}
 	o.store.register(cmd.Flags())
+	registerConfig(cmd.Flags())
 	cmd.Flags().StringVar(&o.newEnv, "new-key-env", "", "environment variable `VAR` that holds the new key")
 	cmd.Flags().StringVar(&o.newFile, "new-key-file", "", "file `PATH` that holds the new key")
 	cmd.Flags().StringArrayVar(&o.newRecipients, "new-recipient", nil, "further age `RECIPIENT` of the re-sealed records; repeatable")
@@ -166,7 +185,10 @@ func (a *app) keyRotate(ctx context.Context, o rotateOptions) error {
 		n++
 	}
 	a.console.notef("%s re-sealed", counted(n, "grant"))
-	if err == nil && o.newEnv != "EVERGRANT_KEY" {
+	switch {
+	case err == nil && o.keyOf != "":
+		a.console.notef("put the new key in place of %s, which %s names; every other job needs the new key from now on, too", o.keyOf, shownPath(a.config.Path))
+	case err == nil && o.newEnv != "EVERGRANT_KEY":
 		a.console.notef("every job needs the new key from now on; in this shell: export EVERGRANT_KEY=\"%s\"", o.newKey())
 	}
 	return because(ctx, err)

@@ -78,9 +78,10 @@ func (a *app) root() *cobra.Command {
 	var tellVersion bool
 	root := &cobra.Command{
 		Use:   "evergrant",
-		Short: "keeps rotating OAuth refresh tokens alive, and never loses one",
+		Short: "keeps rotating OAuth refresh tokens alive",
 		Long: "evergrant keeps rotating OAuth refresh tokens alive for CI jobs, agents and scripts.\n" +
-			"It hands out access tokens, refreshes when it must, and never loses the next refresh token.\n\n" + exitCodes,
+			"It hands out access tokens, refreshes when it must, and saves the next refresh token\n" +
+			"before it delivers anything.\n\n" + exitCodes,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,

@@ -116,6 +116,7 @@ type plan struct {
 	notices notices
 	warned  []string
 	emptied string // a variable for a first refresh token that is set and empty
+	unset   string // the variable that was named for one, and that is not set
 }
 
 func (a *app) refresh(parent context.Context, args []string, o refreshOptions) error {
@@ -238,18 +239,35 @@ func (a *app) explain(p plan, err error) error {
 			"only if the grant is to start anew: sign in again, put the new refresh token where the first one was, and run once without --no-create"}
 	case !errors.Is(err, engine.ErrNoToken):
 		return err
-	case a.env.ci():
-		return usagef("%v", err).hint("this run sees no refresh token: a secret is empty in runs of forks and of Dependabot, and when its name is misspelt",
-			"elsewhere, put a refresh token into a variable and name it: --from-env VAR")
-	case p.place.named && p.place.missing() != nil:
-		return usagef("%v; there is no store at %s yet", err, p.place.location).hint("check --store, or put a refresh token into a variable and name it: --from-env VAR")
-	case !p.place.named && p.place.location.Keeps():
-		return usagef("%v; the store is %s", err, p.place.whereabouts()).hint(p.emptyWords()...).
-			hint("name the store where the record is: --store URL or EVERGRANT_STORE; or put a refresh token into a variable and name it: --from-env VAR")
-	case p.emptied != "":
-		return usagef("%v", err).hint(p.emptyWords()...).hint("or put a refresh token into another variable and name it: --from-env VAR")
 	}
-	return err
+	return a.explainNoStart(p, err)
+}
+
+// explainNoStart is for a grant that has no record and nothing to start from.
+func (a *app) explainNoStart(p plan, err error) error {
+	where, why := "", ""
+	if p.unset != "" {
+		why = "; --from-env: " + notSet(p.unset)
+	}
+	var hints []string
+	switch {
+	case a.env.ci():
+		hints = []string{"this run sees no refresh token: a secret is empty in runs of forks and of Dependabot, and when its name is misspelt",
+			"elsewhere, put a refresh token into a variable and name it: --from-env VAR"}
+	case p.place.named && p.place.missing() != nil:
+		where = fmt.Sprintf("; there is no store at %s yet", p.place.location)
+		hints = []string{"check --store, or put a refresh token into a variable and name it: --from-env VAR"}
+	case !p.place.named && p.place.location.Keeps():
+		where = "; the store is " + p.place.whereabouts()
+		hints = append(p.emptyWords(), "name the store where the record is: --store URL or EVERGRANT_STORE; or put a refresh token into a variable and name it: --from-env VAR")
+	case p.emptied != "":
+		hints = append(p.emptyWords(), "or put a refresh token into another variable and name it: --from-env VAR")
+	case p.unset != "":
+		hints = []string{"put a refresh token into it, or sign in: evergrant login"}
+	default:
+		return err
+	}
+	return usagef("%v%s%s", err, where, why).hint(hints...)
 }
 
 // plan resolves every option. It sends nothing and waits for nothing; only to explain a
@@ -294,7 +312,7 @@ func (a *app) plan(args []string, o refreshOptions) (plan, error) {
 	}
 	p.warned = append(p.warned, nonEmpty(warning)...)
 	if p.request.Seed.IsZero() {
-		p.emptied = a.env.emptied(o.fromEnv, "EVERGRANT_REFRESH_TOKEN", p.target.refreshEnv)
+		p.emptied, p.unset = a.env.emptied(o.fromEnv, "EVERGRANT_REFRESH_TOKEN", p.target.refreshEnv), a.env.unset(o.fromEnv)
 	}
 	for _, name := range p.target.shadows {
 		if a.env.get(name) != "" || a.step.sets(name) {
@@ -344,32 +362,6 @@ func (a *app) checkPlace(p place, t target) (place, error) {
 			hint("name a store that keeps it, as in --store file:/var/lib/evergrant")
 	}
 	return p, p.checkSealing(a.env)
-}
-
-// seed reads the refresh token to start from. A variable that the user named
-// must be set; the default ones need not be. The variable of a store that is read
-// as a snapshot is a start while it holds a bare token, and never its record.
-func (a *app) seed(fromEnv, presetEnv string, loc store.Location) (grant.Secret, string, error) {
-	if fromEnv != "" && fromEnv == loc.Variable() {
-		return cleanToken("the variable "+showName(fromEnv), loc.Seed())
-	}
-	if fromEnv != "" {
-		s, err := a.env.secretVariable("--from-env", fromEnv)
-		if err != nil {
-			return grant.Secret{}, "", err
-		}
-		return cleanToken("the variable "+showName(fromEnv), s)
-	}
-	for _, name := range []string{loc.Variable(), "EVERGRANT_REFRESH_TOKEN", presetEnv} {
-		s := grant.NewSecret(a.env.get(name))
-		if name == loc.Variable() {
-			s = loc.Seed()
-		}
-		if !s.IsZero() {
-			return cleanToken("the variable "+name, s)
-		}
-	}
-	return grant.Secret{}, "", nil
 }
 
 // soon is when the end of a consent is worth a warning.

@@ -9,10 +9,12 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"evergrant/internal/atomicfile"
 	"evergrant/internal/engine"
 	"evergrant/internal/grant"
+	"evergrant/internal/record"
 )
 
 type rescueOptions struct {
@@ -27,35 +29,39 @@ func (a *app) rescueCommand() *cobra.Command {
 		Use:   "rescue <LOG",
 		Short: "put the record of a rescue block back into the store",
 		Long: "Reads rescue blocks from standard input and puts their records back into the store, unless newer ones\n" +
-			"are there. A whole CI log will do, with its timestamps and colours.\n\n" +
+			"are there. A whole CI log will do, with its timestamps and colours. With a configuration each goes where that\n" +
+			"says that its grant lives.\n\n" +
 			"With --raw it takes a provider's answer that could not be read out of a grant's record, into a file.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.rescue(cmd.Context(), o) },
+		Args:        cobra.NoArgs,
+		Annotations: map[string]string{configuresItself: ""},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.readOwn(cmd.Flags()); err != nil {
+				return err
+			}
+			return a.rescue(cmd.Context(), cmd.Flags(), o)
+		},
 	}
 	o.store.register(cmd.Flags())
+	registerConfig(cmd.Flags())
 	cmd.Flags().StringVar(&o.raw, "raw", "", "`GRANT` whose kept answer is taken out of its record")
 	cmd.Flags().StringVar(&o.out, "out", "", "file `PATH` for the kept answer; created with mode 0600, never overwritten")
 	cmd.MarkFlagsRequiredTogether("raw", "out")
 	return cmd
 }
 
-func (a *app) rescue(ctx context.Context, o rescueOptions) error {
+func (a *app) rescue(ctx context.Context, given *pflag.FlagSet, o rescueOptions) error {
 	o.store.blind = true
-	p, err := o.store.resolve(a)
+	h, err := a.homes(given, o.store)
 	if err != nil {
 		return err
 	}
-	if !p.location.Keeps() || a.env.ci() && !p.named {
-		return usagef("rescue needs the store that the record belongs in").hint("name it with --store")
-	}
 	if o.raw != "" {
-		return a.rescueRaw(ctx, p, o)
+		return a.rescueRaw(ctx, h, o)
 	}
-	if !p.codec.Sealed() {
-		return usagef("a rescue block is sealed, and there is no key to open it").
-			hint("give the sealing key that the job had: EVERGRANT_KEY, --key-env or --key-file")
+	if err := h.anyKey(); err != nil {
+		return err
 	}
-	found, err := p.codec.ParseRescue(attentive{ctx, a.stdin})
+	found, err := record.ParseRescue(attentive{ctx, a.stdin}, h.open)
 	if ctx.Err() != nil {
 		return because(ctx, ctx.Err())
 	}
@@ -68,9 +74,11 @@ func (a *app) rescue(ctx context.Context, o rescueOptions) error {
 	}
 	failed := err
 	for _, c := range found {
-		if err := a.putBack(ctx, p, c); err != nil {
-			failed = errors.Join(failed, err)
+		t, err := h.of(c.Grant)
+		if err == nil {
+			err = a.putBack(ctx, t.place, c)
 		}
+		failed = errors.Join(failed, err)
 	}
 	return because(ctx, failed)
 }
@@ -120,7 +128,7 @@ func (a *app) putBack(ctx context.Context, p place, c grant.Credential) error {
 	}
 	switch resolution {
 	case engine.Write:
-		a.console.notef("%s: generation %d is back in the store", c.Grant, c.Generation)
+		a.console.notef("%s: generation %d is back in %s", c.Grant, c.Generation, p.whereabouts())
 	case engine.Saved:
 		a.console.notef("%s: generation %d was in the store already; nothing was changed", c.Grant, c.Generation)
 	case engine.Stale:
@@ -149,19 +157,23 @@ func (a *app) putBackBlind(ctx context.Context, p place, c grant.Credential) err
 	if err := unread.PutBack(ctx, c); err != nil {
 		return &codedError{code: exitStore, err: fmt.Errorf("grant %s: %w", c.Grant, err)}
 	}
-	a.console.notef("%s: generation %d is back in the store", c.Grant, c.Generation)
+	a.console.notef("%s: generation %d is back in %s", c.Grant, c.Generation, p.whereabouts())
 	return nil
 }
 
-func (a *app) rescueRaw(ctx context.Context, p place, o rescueOptions) error {
+func (a *app) rescueRaw(ctx context.Context, h *homes, o rescueOptions) error {
 	id, err := grantName(a.env, []string{o.raw}, "")
+	if err != nil {
+		return err
+	}
+	t, err := h.of(id)
 	if err != nil {
 		return err
 	}
 	if _, err := os.Lstat(o.out); !errors.Is(err, fs.ErrNotExist) {
 		return usagef("--out: %s is there already; name a new file", o.out)
 	}
-	s, err := a.connect(id, p, target{}, true)
+	s, err := a.connect(id, t.place, target{}, true)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,13 @@ func (a *app) simulateCommand() *cobra.Command {
 		Long: "Runs a local authorization server that behaves like a provider, and prints the settings of one grant at it\n" +
 			"as lines for a shell. It is strict: it rotates, and a refresh token that comes twice ends the login. Its ledger\n" +
 			"tells what became of each presented token: GET /_sim/ledger with the header " + simulator.AdminHeader + ".\n\n" +
-			"A fault is a kind and its members, as in --fault drop,acted,times=2 or --fault status,status=503,chance=0.1.",
+			"A fault is a kind and its members, as in --fault drop,acted,times=2 or --fault status,status=503,chance=0.1. It\n" +
+			"comes once, unless times=N or chance=P says otherwise. Kinds that send no true answer leave the token unspent,\n" +
+			"unless acted is a member.\n\n" +
+			"The true answer, late, by bytes, cut, or under a wrong label: slow, drip, half, truncated, content-type. No answer:\n" +
+			"drop, drop-unread. Another answer: status, html, nonsense, huge, empty, redirect, canned.\n\n" +
+			"Members: before=2s and after=2s (wait before the provider acts, and before it answers), acted, reset, every=1s,\n" +
+			"status=503, retry-after=30s, retry-date, keep=0.5, size=1000, content-type=TYPE, and as the last body=TEXT.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.simulate(cmd.Context(), o) },
 	}
@@ -46,7 +52,7 @@ func (a *app) simulateCommand() *cobra.Command {
 	f.StringVar(&o.secretEnv, "client-secret-env", "", "environment variable `VAR` that holds the client's secret")
 	f.BoolVar(&o.tls, "tls", false, "serve HTTPS with a certificate of a fresh authority; needs --ca-file")
 	f.StringVar(&o.caFile, "ca-file", "", "with --tls: file `PATH` for the certificate of its authority, which SSL_CERT_FILE names to clients")
-	f.StringArrayVar(&o.faults, "fault", nil, "`FAULT`: what goes wrong with token requests; repeatable")
+	f.StringArrayVar(&o.faults, "fault", nil, "`FAULT`: what goes wrong with the next token request, or with more by times=N or chance=P; see above; repeatable")
 	f.Uint64Var(&o.seed, "seed", 1, "drives the faults that come by chance")
 	f.DurationVar(&o.accessLife, "access-life", 0, "life of an access token (default the preset's, or 1h)")
 	f.DurationVar(&o.consentLife, "consent-life", 0, "absolute life of a login (default the preset's, or none)")

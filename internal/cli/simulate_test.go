@@ -1,7 +1,10 @@
 package cli_test
 
 import (
+	"bytes"
 	"errors"
+	"regexp"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -121,4 +124,37 @@ func (s simulated) refresh(t *testing.T, token grant.Secret) refreshed {
 	c.Tokens.Refresh = token
 	set, err := conn.Refresh(t.Context(), c, func() error { return nil })
 	return refreshed{set, err}
+}
+
+// TestFaultsAreListed: the help and the document name every kind of fault that the
+// simulator has, and members that it takes.
+func TestFaultsAreListed(t *testing.T) {
+	t.Parallel()
+	run := func(args ...string) string {
+		var out bytes.Buffer
+		cli.Main(args, func(string) (string, bool) { return "", false }, strings.NewReader(""), &out, &out)
+		return out.String()
+	}
+	_, kinds, _ := strings.Cut(strings.TrimSpace(run("simulate", "--fault", "nothing")), "there are ")
+	all := strings.Split(kinds, ", ")
+	if len(all) < 14 {
+		t.Fatalf("the kinds are %q", kinds)
+	}
+	help, page := run("simulate", "--help"), string(fromRoot(t, "docs/cli.md"))
+	for _, kind := range all {
+		if !strings.Contains(page, "`"+kind+"`") || !regexp.MustCompile(`[\s,]`+kind+`[\s,.]`).MatchString(help) {
+			t.Errorf("the help or docs/cli.md does not name the fault %s\n%s", kind, help)
+		}
+	}
+	for member, value := range map[string]string{
+		"times": "=2", "chance": "=0.1", "before": "=2s", "after": "=2s", "acted": "", "reset": "", "every": "=1s", "status": "=503",
+		"retry-after": "=30s", "retry-date": "", "keep": "=0.5", "size": "=1000", "content-type": "=text/html", "body": "=a,b",
+	} {
+		if _, err := simulator.ParseFault("status," + member + value); err != nil {
+			t.Errorf("a member of the documents is not taken: %v", err)
+		}
+		if !strings.Contains(help, member) || !strings.Contains(page, "`"+member) {
+			t.Errorf("the help or docs/cli.md does not name the member %s", member)
+		}
+	}
 }

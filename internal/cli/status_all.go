@@ -34,16 +34,11 @@ func (a *app) lookConfigured(ctx context.Context, given *pflag.FlagSet) ([]grant
 }
 
 func (a *app) lookAtOne(ctx context.Context, g config.Grant, given *pflag.FlagSet) (grantStatus, error) {
-	id, err := grantName(a.env, []string{g.Name}, "")
+	o, err := a.storeOf(g, given)
 	if err != nil {
 		return grantStatus{}, err
 	}
-	var o storeOptions
-	flags := pflag.NewFlagSet(g.Name, pflag.ContinueOnError)
-	o.register(flags)
-	if err := errors.Join(hand(given, flags), a.apply(flags, g)); err != nil {
-		return grantStatus{}, err
-	}
+	id := grant.ID(g.Name)
 	p, err := o.resolve(a)
 	if err != nil {
 		return grantStatus{}, err
@@ -60,22 +55,4 @@ func (a *app) lookAtOne(ctx context.Context, g config.Grant, given *pflag.FlagSe
 		return a.absent(ctx, p, id), nil
 	}
 	return s, err
-}
-
-// hand sets the flags of one set that were given in another.
-func hand(given, flags *pflag.FlagSet) error {
-	var wrong error
-	given.Visit(func(f *pflag.Flag) {
-		if flags.Lookup(f.Name) == nil {
-			return
-		}
-		values := []string{f.Value.String()}
-		if list, ok := f.Value.(pflag.SliceValue); ok {
-			values = list.GetSlice()
-		}
-		for _, v := range values {
-			wrong = errors.Join(wrong, flags.Set(f.Name, v))
-		}
-	})
-	return wrong
 }

@@ -71,6 +71,11 @@ func (f File) Grant(name string) (Grant, bool) {
 	return f.Grants[i], true
 }
 
+// Has reports whether the file says anything of a setting for the grant.
+func (g Grant) Has(setting string) bool {
+	return slices.ContainsFunc(g.Settings, func(s Setting) bool { return s.Name == setting })
+}
+
 // Parse reads a file. Settings that kinds does not name are refused, and so is a
 // value of another kind. The error is one line for a user, with path, line and
 // column; it repeats names and no value, which may be a secret in a wrong place.

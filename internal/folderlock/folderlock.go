@@ -7,6 +7,7 @@ package folderlock
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,8 +61,8 @@ func Take(ctx context.Context, locks []string, most time.Duration) (release func
 	return func() { giveBack(held) }, nil
 }
 
-// taken is a lock of this process. Its folder is remembered, because a process
-// that was stopped for too long must not remove its successor's.
+// taken is a lock of this process. Its folder and that one's time are remembered,
+// because a process that was stopped for too long must not remove its successor's.
 type taken struct {
 	path   string
 	folder fs.FileInfo
@@ -95,9 +96,7 @@ func take(path string) (taken, state, error) {
 	err := os.Mkdir(path, 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		if st, serr := os.Lstat(path); serr == nil && st.IsDir() && stale(st) {
-			// Whoever removes it first makes it first, or is seen as the holder.
-			_ = os.Remove(path)
-			err = os.Mkdir(path, 0o700)
+			err = takeOver(path)
 		}
 	}
 	switch {
@@ -116,9 +115,30 @@ func take(path string) (taken, state, error) {
 	return taken{path, st}, ours, nil
 }
 
+// takeOver makes the lock in the place of one that was seen to be left over, or
+// returns [fs.ErrExist]. Several processes may have seen it, and one of them may
+// have taken it over by now, so what stands there is moved aside, which only one can
+// do, and looked at again. Its age decides: a new folder often gets the number of
+// one that was removed. A fresh one goes back to its holder: only who makes the lock
+// in that very moment holds it as well.
+func takeOver(path string) error {
+	aside := path + "." + rand.Text()
+	if err := os.Rename(path, aside); err != nil {
+		return os.Mkdir(path, 0o700) // it is gone, or nobody here may move it
+	}
+	if st, err := os.Lstat(aside); err == nil && stale(st) && os.Remove(aside) == nil {
+		return os.Mkdir(path, 0o700)
+	}
+	if _, err := os.Lstat(path); err == nil || os.Rename(aside, path) != nil {
+		_ = os.Remove(aside)
+	}
+	return fs.ErrExist
+}
+
 func giveBack(held []taken) {
 	for _, t := range held {
-		if st, err := os.Lstat(t.path); err == nil && os.SameFile(st, t.folder) {
+		st, err := os.Lstat(t.path)
+		if err == nil && os.SameFile(st, t.folder) && st.ModTime().Equal(t.folder.ModTime()) {
 			_ = os.Remove(t.path)
 		}
 	}

@@ -3,6 +3,7 @@ package folderlock_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -128,6 +129,65 @@ func TestStale(t *testing.T) {
 	release()
 	if there(locks[0]) || there(locks[1]) {
 		t.Error("a lock that was left over, taken and released is there")
+	}
+}
+
+// TestTakeOver: between the look at a lock that was left over and the act, another
+// process may have taken it over. Who comes second finds that it is held.
+func TestTakeOver(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		meanwhile func(path string) error
+		held      bool // by another
+	}{
+		"nothing":             {func(string) error { return nil }, false},
+		"removed":             {os.Remove, false},
+		"taken over by us":    {folderlock.TakeOver, true},
+		"made anew by others": {func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) }, true},
+		"not empty": {func(path string) error { // no lock folder, and not ours to remove
+			then := time.Now().Add(-time.Hour)
+			return errors.Join(os.Mkdir(filepath.Join(path, "x"), 0o700), os.Chtimes(path, then, then))
+		}, true},
+		"touched": {func(path string) error { return os.Chtimes(path, time.Now(), time.Now()) }, true},
+	} {
+		path := make2(t)[0]
+		hold(t, path, folderlock.Stale+time.Second)
+		if err := tt.meanwhile(path); err != nil {
+			t.Fatal(err)
+		}
+		before, berr := os.Lstat(path)
+		err := folderlock.TakeOver(path)
+		if held := errors.Is(err, fs.ErrExist); held != tt.held || !held && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		after, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if same := berr == nil && os.SameFile(before, after) && before.ModTime().Equal(after.ModTime()); same != tt.held {
+			t.Errorf("%s: the lock is the one that was there: %v", name, same)
+		}
+		if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
+			t.Errorf("%s: left behind: %v, %v", name, left, err)
+		}
+	}
+}
+
+// A successor's folder often gets the number of the one that was removed.
+func TestReleaseOfALockThatWasMadeAnew(t *testing.T) {
+	t.Parallel()
+	locks := make2(t)[:1]
+	release, err := folderlock.Take(t.Context(), locks, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := time.Now().Add(time.Second)
+	if err := os.Chtimes(locks[0], later, later); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if !there(locks[0]) {
+		t.Error("another's lock was removed")
 	}
 }
 

@@ -259,3 +259,33 @@ func (c *checker) retiredHosts(n *node, seen map[*node]bool) {
 		c.retiredHosts(v, seen)
 	}
 }
+
+// Marks of actions and scripts that can put a folder into the workspace.
+var (
+	bringsFiles = pattern.Of(`(?i)checkout|download`)
+	makesFiles  = pattern.Of(`\b(?:git|gh|cp|mv|ln|mkdir|tar|unzip|curl|wget|rsync)\b`)
+)
+
+// onDisk: an action that is named by a path is looked for in the workspace, which
+// is empty on a hosted runner until a step fills it (GitHub Docs, "Workflow syntax",
+// jobs.<job_id>.steps[*].uses).
+func (c *checker) onDisk(j *job, s *step) {
+	if !strings.HasPrefix(s.uses.str(), "./") {
+		return
+	}
+	for _, before := range j.steps {
+		if before == s {
+			break
+		}
+		if bringsFiles.MatchString(before.action()) || makesFiles.MatchString(before.run.str()) {
+			return
+		}
+	}
+	a := advice{Error, "no-checkout",
+		"the runner looks for it in the job's folder, which is empty until a step checks the repository out, so the step fails",
+		"put actions/checkout with persist-credentials: false before it"}
+	if !hosted.MatchString(j.node.get("runs-on").str()) {
+		a.level, a.why = Warning, "the runner looks for it in the job's folder, and finds there at most what an earlier job has left"
+	}
+	c.add(s.uses, a, "nothing checks out the repository in which %s is", named(s.uses.str()))
+}

@@ -81,6 +81,7 @@ var (
 func (c *checker) ourStep(j *job, s *step) {
 	switch {
 	case s.ours():
+		c.onDisk(j, s)
 		store, _, _ := strings.Cut(s.with("store").str(), ":")
 		place := s.with("store")
 		if place == nil {

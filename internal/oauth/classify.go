@@ -145,8 +145,9 @@ func (c *Client) settle(a answer) (grant.TokenSet, *grant.RefreshError) {
 	return grant.TokenSet{}, failure
 }
 
-// rawOf keeps a successful answer that could not be read and may hold a token.
-// What is no UTF-8 is kept as "base64:" and its encoding.
+// rawOf keeps a successful answer that could not be read and may hold a token. A
+// sign-in page holds tokens of its own, against forgery: of a page, as of a cut
+// answer, only a refresh token counts. What is no UTF-8 is kept as "base64:" and its encoding.
 func rawOf(r reply, a answer) grant.Secret {
 	body := r.text
 	if !a.ok() || len(r.codes) > 0 || len(body) == 0 {
@@ -154,8 +155,11 @@ func rawOf(r reply, a answer) grant.Secret {
 	}
 	keep := r.opaque || bytes.Contains(body, []byte("_token")) ||
 		(body[0] == '{' || body[0] == '[') && bytes.IndexByte(body, '"') >= 0
-	if !r.whole {
-		keep = mayHold(body, "refresh_token")
+	switch {
+	case r.html:
+		keep = mayHold(quotes(body), a.presented)
+	case !r.whole:
+		keep = mayHold(body, a.presented)
 	}
 	if !keep {
 		return grant.Secret{}

@@ -60,11 +60,13 @@
 //     Access.Value is zero. Without a refresh token beside it the fate is
 //     Refused: the presented token stays, and nothing usable was issued.
 //   - In a reply that is cut or is no valid JSON, a complete refresh_token
-//     string is salvaged, and so are the members around it.
+//     string is salvaged, and so are the members around it. In a cut one the
+//     presented token proves nothing: the new one may be in what is missing.
 //   - When that fails, a 2xx reply is handed back as Raw if it looks like JSON or
-//     names a token. Of a cut reply that is done only when a refresh token had
-//     begun: a reply that cannot hold one must not block a recovery.
-//   - When a member is repeated, the last one counts, as in most parsers.
+//     names a token. Of a cut reply and of an HTML page that is done only where it
+//     may hold a refresh token other than the presented one: a reply that cannot
+//     hold one must not block a recovery.
+//   - When a member is repeated, the last one counts that is not null or empty.
 //
 // Errors carry causes in words of this package and the provider's error code
 // after cleaning, never a body, a header or a token.

@@ -33,6 +33,27 @@ type value struct {
 
 type members map[string]value
 
+// put keeps, of equal names, the last one that says something: many parsers take
+// the last one, but a null behind a token must not cost it.
+func (m members) put(name string, v value) {
+	if _, repeated := m[name]; !repeated || v.kind != kindAbsent {
+		m[name] = v
+	}
+}
+
+// refreshOf is the value of a refresh_token. A structure cannot be used, and must
+// not be read as "none was given": then the presented one would be believed to
+// live on. false gives none.
+func refreshOf(v value) value {
+	switch {
+	case v.kind == kindList, v.kind == kindObject, v.kind == kindTruth && v.text == "true":
+		return value{kind: kindBroken}
+	case v.kind == kindTruth:
+		return value{}
+	}
+	return v
+}
+
 // reply is what could be made of an answer's body.
 type reply struct {
 	text    []byte // decoded from gzip where it was
@@ -41,6 +62,7 @@ type reply struct {
 	texts   []string // what an error says besides; counts only where the preset lists it whole
 	whole   bool     // nothing is missing
 	read    bool     // members were read strictly
+	closed  bool     // salvaged text ends what it began
 	html    bool
 	opaque  bool // in an encoding that we did not ask for and cannot read
 }
@@ -62,12 +84,12 @@ func parseReply(a answer) reply {
 			// never came, does not matter.
 			r.members, r.read, r.whole = m, true, true
 		} else if a.ok() {
-			r.members = salvage(r.text)
+			r.members, r.closed = salvage(r.text)
 		}
 	case media == "application/x-www-form-urlencoded" || formShaped(r.text):
 		r.members, r.read = parseForm(r.text, r.whole)
 	case a.ok():
-		r.members = salvage(r.text)
+		r.members, r.closed = salvage(r.text)
 	}
 	if r.read {
 		r.codes = errorCodes(r.members, a.ok())
@@ -139,10 +161,8 @@ func (r reply) holdsTokens(a answer) bool {
 	has := refresh.kind == kindText || refresh.kind == kindNumber
 	news := has && refresh.text != a.presented.Reveal()
 	switch {
-	case !r.read: // salvaged: only for a refresh token's sake
-		return a.ok() && has
-	case !r.whole:
-		return a.ok() && has
+	case !r.read, !r.whole: // only for a refresh token's sake; the new one may be behind an echo, where the text is cut
+		return a.ok() && has && (news || r.closed && r.whole)
 	case !a.ok(): // tokens under a failing status: only if they are no echo
 		return len(r.codes) == 0 && news
 	case len(r.codes) > 0: // tokens beside an error, likewise
@@ -235,31 +255,40 @@ func parseForm(b []byte, whole bool) (members, bool) {
 			continue
 		}
 		if plain, err := url.QueryUnescape(val); err != nil || !utf8.ValidString(plain) {
-			m[name] = value{kind: kindBroken}
+			m.put(name, value{kind: kindBroken})
 		} else if plain == "" {
-			m[name] = value{}
+			m.put(name, value{})
 		} else {
-			m[name] = value{kind: kindText, text: plain}
+			m.put(name, value{kind: kindText, text: plain})
 		}
 	}
 	return m, true
 }
 
-// parseObject reads the first JSON object in b. Names match exactly, and of
-// equal names the last one counts.
+// parseObject reads the first JSON object in b. Names match exactly; of equal
+// names see [members.put].
 func parseObject(b []byte) (members, bool) {
-	var raw map[string]json.RawMessage
-	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&raw); err != nil {
+	var whole json.RawMessage
+	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&whole); err != nil {
 		return nil, false
 	}
-	m := make(members, len(raw))
-	for name, v := range raw {
-		m[name] = valueOf(v)
+	d := json.NewDecoder(bytes.NewReader(whole)) // a map would keep the last of equal names, whatever it says
+	if open, err := d.Token(); err != nil || open != json.Delim('{') {
+		return nil, false
 	}
-	// A token that is a structure cannot be used, and must not be read as "none
-	// was given": then the presented one would be believed to live on.
-	if v := m["refresh_token"]; v.kind == kindList || v.kind == kindObject || v.kind == kindTruth && v.text == "true" {
-		m["refresh_token"] = value{kind: kindBroken}
+	m := members{}
+	for d.More() {
+		name, err := d.Token()
+		key, ok := name.(string)
+		var raw json.RawMessage
+		if err != nil || !ok || d.Decode(&raw) != nil {
+			return nil, false
+		}
+		v := valueOf(raw)
+		if key == "refresh_token" {
+			v = refreshOf(v)
+		}
+		m.put(key, v)
 	}
 	return m, true
 }

@@ -71,6 +71,14 @@ func TestTokenReplies(t *testing.T) {
 		"numeric refresh token":       {nil, `{"access_token":"$A","refresh_token":12345678901234567890}`, false, "$A", "12345678901234567890"},
 		"byte order mark":             {nil, "\xef\xbb\xbf" + `{"access_token":"$A","refresh_token":"$R"}`, false, "$A", "$R"},
 		"repeated members":            {nil, `{"refresh_token":"old","access_token":"$A","refresh_token":"$R"}`, false, "$A", "$R"},
+		"repeated, then null":         {nil, `{"access_token":"$A","refresh_token":"$R","refresh_token":null}`, false, "$A", "$R"},
+		"repeated, then empty":        {nil, `{"access_token":"$A","refresh_token":"$R","refresh_token":""}`, false, "$A", "$R"},
+		"repeated, then false":        {nil, `{"access_token":"$A","refresh_token":"$R","refresh_token":false}`, false, "$A", "$R"},
+		"repeated, first null":        {nil, `{"access_token":null,"refresh_token":null,"access_token":"$A","refresh_token":"$R"}`, false, "$A", "$R"},
+		"repeated access token, null": {nil, `{"access_token":"$A","access_token":null,"refresh_token":"$R"}`, false, "$A", "$R"},
+		"repeated and wrapped":        {nil, `{"data":{"access_token":"$A","refresh_token":"$R","refresh_token":null}}`, false, "$A", "$R"},
+		"false is no refresh token":   {nil, `{"access_token":"$A","refresh_token":false}`, false, "$A", ""},
+		"form, repeated, then empty":  {form, `access_token=$A&refresh_token=$R&refresh_token=`, false, "$A", "$R"},
 		"names match exactly":         {nil, `{"access_token":"$A","refresh_token":"$R","Refresh_Token":"x","ACCESS_TOKEN":"y"}`, false, "$A", "$R"},
 		"wrapped":                     {nil, `{"code":0,"data":{"access_token":"$A","refresh_token":"$R"}}`, false, "$A", "$R"},
 		"top wins over a member":      {nil, `{"access_token":"$A","refresh_token":"$R","authed_user":{"access_token":"u","refresh_token":"v"}}`, false, "$A", "$R"},
@@ -101,6 +109,18 @@ func TestTokenReplies(t *testing.T) {
 		"something in front":            {nil, `Warning: x {"access_token":"$A","refresh_token":"$R"}`, false, "$A", "$R"},
 		"in an array":                   {nil, `[{"access_token":"$A","refresh_token":"$R"}]`, false, "$A", "$R"},
 		"quoted JSON is no member":      {nil, `{"note":"say \"refresh_token\":\"no\"","refresh_token":"$R","access_token":"$A",}`, false, "$A", "$R"},
+		"cut, an older one inside":      {nil, `{"previous":{"refresh_token":"older"},"access_token":"$A","refresh_token":"$R","x`, true, "$A", "$R"},
+		"cut, an older one behind":      {nil, `{"access_token":"$A","refresh_token":"$R","previous":{"access_token":"b","refresh_token":"older"},"x`, true, "$A", "$R"},
+		"cut, null behind":              {nil, `{"access_token":"$A","refresh_token":"$R","refresh_token":null,"x`, true, "$A", "$R"},
+		"wrapped, a comma too many":     {nil, `{"code":0,"data":{"access_token":"$A","refresh_token":"$R"},}`, true, "$A", "$R"},
+		"of one object":                 {nil, `{"bot":{"access_token":"b"},"user":{"access_token":"$A","refresh_token":"$R"},}`, false, "$A", "$R"},
+		"half a quotation in front":     {nil, `Warning: say "x {"access_token":"$A","refresh_token":"$R"}`, false, "$A", "$R"},
+		"a name in front":               {nil, `Notice: "refresh_token": renamed {"access_token":"$A","refresh_token":"$R"}`, false, "$A", "$R"},
+		"an object in front":            {nil, `x={"a":{}} {"access_token":"$A","refresh_token":"$R"}`, false, "$A", "$R"},
+		"the beginning is gone":         {nil, `"access_token":"$A","refresh_token":"$R"}`, false, "$A", "$R"},
+		"a quote too many":              {nil, `{"note":"5" pipe","access_token":"$A","refresh_token":"$R","previous":{"id":7}}`, false, "$A", "$R"},
+		"unchanged, a comma too many":   {nil, `{"access_token":"$A","refresh_token":"$P",}`, false, "$A", "$P"},
+		"unchanged, something in front": {nil, `Warning: x {"access_token":"$A","refresh_token":"$P"}`, false, "$A", "$P"},
 		"form cut behind refresh token": {form, `refresh_token=$R&access_token=canary-acc`, true, "", "$R"},
 		"gzip cut":                      {nil, zipped(strings.Repeat(" ", 9) + fill(`{"refresh_token":"$R","access_token":"$A"}`))[:60], true, "", "$R"},
 	} {
@@ -308,6 +328,21 @@ func TestCutAnswersAreInDoubt(t *testing.T) {
 		"number cut":               {200, nil, `{"refresh_token":12345`, true},
 		"form, inside":             {200, header("Content-Type", "application/x-www-form-urlencoded"), `access_token=$A&refresh_token=canary-iss`, true},
 		"an error":                 {400, nil, `{"error":"invalid_grant"`, false},
+		"an older one inside":      {200, nil, `{"previous":{"refresh_token":"older"},"access_token":"$A","refresh_token":"canary-iss`, true},
+		"an older one, name cut":   {200, nil, `{"previous":{"refresh_token":"older"},"access_token":"$A","refr`, true},
+		"an older one, repeated":   {200, nil, `{"refresh_token":"older","access_token":"$A","refresh_token":"canary-iss`, true},
+		"an older one, then none":  {200, nil, `{"previous":{"refresh_token":"older"},"acc`, true},
+		"wrapped":                  {200, nil, `{"code":0,"data":{"access_token":"$A","refresh_token":"$R"},"x":{"y`, true},
+		"two, one of them whole":   {200, nil, `{"bot":{"refresh_token":"older"},"user":{"refresh_token":"canary-iss`, true},
+		"two, both of them whole":  {200, nil, `{"bot":{"refresh_token":"older"},"user":{"refresh_token":"$R"},"x`, true},
+		"ours inside":              {200, nil, `{"previous":{"refresh_token":"$P"},"access_token":"$A","refresh_token":"canary-iss`, false},
+		"ours, name cut":           {200, nil, `{"previous":{"refresh_token":"$P"},"access_token":"$A","refr`, false},
+		"ours":                     {200, nil, `{"refresh_token":"$P","access_token":"$A","expi`, false},
+		"form, ours":               {200, header("Content-Type", "application/x-www-form-urlencoded"), `refresh_token=$P&access_token=canary-acc`, false},
+		"form, ours, then another": {200, header("Content-Type", "application/x-www-form-urlencoded"), `refresh_token=$P&refresh_token=canary-iss`, true},
+		"none":                     {200, nil, `{"refresh_token":null,"access_token":"$A","refresh_token":"","expi`, false},
+		"none, and a grant type":   {200, nil, `{"grant_type":"refresh_token","supported":["x","refresh_token"],"access_token":"$A","expi`, false},
+		"ours, then unreadable":    {200, nil, `{"refresh_token":"$P","access_token":"$A","refresh_token":{"v":"canary-iss"},`, true},
 		"an error as a form":       {400, nil, `error=invalid_grant`, false},
 		"429":                      {429, nil, `{"error":`, false},
 		"500 with a token":         {500, nil, `{"refresh_token":"$R"`, false},
@@ -322,6 +357,34 @@ func TestCutAnswersAreInDoubt(t *testing.T) {
 				t.Errorf("Raw kept: %v", !f.Raw.IsZero())
 			}
 		})
+	}
+}
+
+// TestCutAnywhere: wherever an answer is cut, it gives the refresh token that it gives
+// whole, or is in doubt, and then what it showed of that token is kept.
+func TestCutAnywhere(t *testing.T) {
+	t.Parallel()
+	for i, body := range []string{
+		`{"access_token":"$A","refresh_token":"$R","previous":{"access_token":"b","refresh_token":"older"},"scope":"x"}`,
+		`{"previous":{"access_token":"b","refresh_token":"older"},"access_token":"$A","refresh_token":"$R","scope":"x"}`,
+		`{"previous":{"refresh_token":"$P"},"refresh_token":"$R","access_token":"$A","refresh_token":null}`,
+		`{"code":0,"data":{"access_token":"$A","refresh_token":"$R"},"old":{"id":1}}`,
+		`{"grant_type":"refresh_token","request":{"refresh_token":"$P"},"refresh_token":"$R"}`,
+		`access_token=$A&refresh_token=$R&scope=x`,
+	} {
+		body = fill(body)
+		whole := strings.Index(body, issued) + len(issued) + 1
+		for end := range len(body) {
+			set, f := settle(t, oauth.Config{}, 200, nil, body[:end], false)
+			switch {
+			case f == nil && set.Refresh.Reveal() != issued:
+				t.Errorf("cut at %d of reply %d: another token is taken", end, i)
+			case f != nil && f.Fate != grant.InDoubt:
+				t.Errorf("cut at %d of reply %d: %v", end, i, f.Fate)
+			case f != nil && end >= whole && !strings.Contains(f.Raw.Reveal(), issued):
+				t.Errorf("cut at %d of reply %d: in doubt, and the token is not kept", end, i)
+			}
+		}
 	}
 }
 
@@ -341,6 +404,17 @@ func TestRaw(t *testing.T) {
 		"form has bad UTF-8":       {200, nil, `access_token=$A&refresh_token=$R%FF`, issued + "%FF"},
 		"two nested replies":       {200, nil, `{"bot":{"refresh_token":"$R"},"user":{"refresh_token":"other"}}`, issued},
 		"page that names a token":  {200, header("Content-Type", "text/html"), `<html>"refresh_token":"$R"`, issued},
+		"page that escapes JSON":   {200, nil, `<!DOCTYPE html><pre>{&quot;refresh_token&quot;:&quot;$R&quot;}</pre>`, issued},
+		"page with a script":       {200, nil, `<html><script>done({'refresh_token': '$R'})</script>`, issued},
+		"page with a form":         {200, nil, `<html><form><input type=hidden name="refresh_token" value="$R">`, issued},
+		"page with a link":         {200, nil, `<html><a href="app://done#access_token=$A&amp;refresh_token=$R">`, issued},
+		"page of Rails":            {200, nil, `<!DOCTYPE html><meta name="csrf-token" content="x"><form><input name="authenticity_token" value="$R"></form>`, ""},
+		"page that echoes":         {200, nil, `<html><pre>grant_type=refresh_token&refresh_token=$P&client_id=x</pre><code>{"refresh_token":"$P"}</code>`, ""},
+		"page with another token":  {200, nil, `<html><script>var c={"csrf_token":"$R","access_token":null}</script>`, ""},
+		"two in a list":            {200, nil, `[{"refresh_token":"older"},{"refresh_token":"$R"}]`, issued},
+		"two, a comma too many":    {200, nil, `{"bot":{"refresh_token":"$R"},"user":{"refresh_token":"other"},}`, issued},
+		"cut at the source":        {200, nil, `{"previous":{"refresh_token":"$P"},"access_token":"$A","refresh_token":"$R`, issued},
+		"repeated, a structure":    {200, nil, `{"access_token":"$A","refresh_token":"$P","refresh_token":{"v":"$R"}}`, issued},
 		"text that names a token":  {200, nil, `refresh_token is $R`, issued},
 		"strange encoding":         {200, header("Content-Encoding", "br"), "\x0b\x02\x80", "base64:CwKA"},
 		"far behind":               {200, nil, far, issued},

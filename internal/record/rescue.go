@@ -139,14 +139,31 @@ func newLog() *log {
 	}
 }
 
-// ParseRescue finds all rescue blocks in a log and opens them. Whatever a CI
-// system puts before or behind a line is passed over: timestamps, colours,
-// names of jobs, group markers, carriage returns, UTF-16. A line that is
-// damaged in one copy of a block may come whole from another copy.
+// Block is a rescue block that was found in a log, and is not opened yet.
+type Block struct{ found *block }
+
+// Grant is the grant that the block's header names, as [Codec.Rescue] wrote it; "" where
+// that line is damaged or missing. No checksum and no seal is on it: only the record says
+// whose it is.
+func (b Block) Grant() string { return b.found.grant }
+
+// Open opens the block with a codec. It may be tried with several.
+func (b Block) Open(c *Codec) (grant.Credential, error) { return c.openBlock(b.found) }
+
+// ParseRescue finds all rescue blocks in a log and opens them; see the function
+// [ParseRescue].
+func (c *Codec) ParseRescue(r io.Reader) ([]grant.Credential, error) {
+	return ParseRescue(r, func(b Block) (grant.Credential, error) { return b.Open(c) })
+}
+
+// ParseRescue finds all rescue blocks in a log, and has each opened by open, which chooses
+// the codec. Whatever a CI system puts before or behind a line is passed over:
+// timestamps, colours, names of jobs, group markers, carriage returns, UTF-16. A line
+// that is damaged in one copy of a block may come whole from another copy.
 //
 // With an error, the records that could be read are returned as well. The
 // error names each block that is not whole and the first line that it lacks.
-func (c *Codec) ParseRescue(r io.Reader) ([]grant.Credential, error) {
+func ParseRescue(r io.Reader, open func(Block) (grant.Credential, error)) ([]grant.Credential, error) {
 	l := newLog()
 	if err := l.read(r); err != nil {
 		return nil, err
@@ -158,7 +175,7 @@ func (c *Codec) ParseRescue(r io.Reader) ([]grant.Credential, error) {
 	var errs []error
 	seen := make(map[string]bool)
 	for _, b := range l.blocks {
-		cred, err := c.openBlock(b)
+		cred, err := open(Block{b})
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("rescue block %s%s: %w", b.name, b.of(), err))

@@ -2,7 +2,9 @@ package git
 
 import (
 	"errors"
+	"io/fs"
 	"strings"
+	"time"
 
 	"evergrant/internal/grant"
 )
@@ -36,6 +38,12 @@ func Environment(r Remote, c Credential, get func(string) string, ssh string) ma
 		all[name] = value
 	}
 	return all
+}
+
+// BreakSeen breaks the lock that was seen a moment ago.
+func BreakSeen(now func() time.Time, dir, lock string, old fs.FileInfo) (broken bool, err error) {
+	s := Store{now: now}
+	return s.breakSeen(dir, lock, old)
 }
 
 // NextObject reads one entry of git cat-file --batch.

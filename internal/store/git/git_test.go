@@ -2,11 +2,15 @@ package git_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"evergrant/internal/grant"
 	"evergrant/internal/record"
@@ -128,7 +132,13 @@ func TestJudge(t *testing.T) {
 		{"rule", line("!", "[remote rejected] (push declined due to repository rule violations)"), "", 1, "refused"},
 		{"disk", line("!", "[remote rejected] (unpacker error)"), "", 1, "not taken"},
 		{"disk, later", line("!", "[remote rejected] (unable to migrate objects to permanent storage)"), "", 1, "not taken"},
+		{"disk, at the end", line("!", "[remote rejected] (missing necessary objects)"), "", 1, "not taken"},
+		{"race, git 2.51", line("!", "[remote rejected] (incorrect old value provided)"), "", 1, "stale"},
+		{"deleted, git 2.51", line("!", "[remote rejected] (reference does not exist)"), "", 1, "stale"},
+		{"in the way, git 2.51", line("!", "[remote rejected] (refname conflict)"), "", 1, "locked"},
+		{"update, git 2.51", line("!", "[remote rejected] (failed to update refs)"), "", 1, "locked"},
 		{"no report", line("!", "[remote failure] (remote failed to report status)"), "", 1, "unknown"},
+		{"no report, and why", line("!", "[remote failure] (hook declined)"), "", 1, "unknown"},
 		{"a word that is new", line("!", "[something] (else)"), "", 1, "unknown"},
 		{"another ref", strings.ReplaceAll(line("!", "[rejected] (stale info)"), ref, ref+"y"), "", 1, "unknown"},
 		{"nothing at all", "", "", 0, "unknown"},
@@ -155,6 +165,79 @@ func TestJudge(t *testing.T) {
 	}
 	if _, reason := git.Outcome(line("!", "[remote rejected] (\x1b[31m"+strings.Repeat("no ", 200)+")"), "", 1, ref); len(reason) > 130 || strings.Contains(reason, "\x1b") {
 		t.Errorf("a remote's reason is shown as %q", reason)
+	}
+}
+
+// TestReasons: a remote that rejects has written nothing only where its reason
+// is known. The texts are those of git's receive-pack from 2.31 to 2.55, of JGit, and of
+// GitHub, GitLab, Gitea, Azure DevOps and Gerrit.
+func TestReasons(t *testing.T) {
+	t.Parallel()
+	for want, reasons := range map[string][]string{
+		"refused": {
+			"pre-receive hook declined", "hook declined", "push-to-checkout hook declined", "protected branch hook declined", "push declined due to email privacy restrictions",
+			"deny updating a hidden ref", "deny deleting a hidden ref", "funny refname", "branch is currently checked out", "shallow update not allowed",
+			"deletion prohibited", "deletion of the current branch prohibited", "creation prohibited", "non-fast-forward", "non-fast forward",
+			"Working directory has staged changes", "Working directory has unstaged changes", "denyCurrentBranch = updateInstead needs a worktree",
+			"refusing to allow a GitHub App to create or update workflow `.github/workflows/x.yml` without `workflows` permission",
+			"GH006: Protected branch update failed", "GH013: Repository rule violations found", "You are not allowed to push code to this project.",
+			"TF402455: Pushes to this branch are not permitted; you must use a pull request to update this branch.", "TF401027: You need the Git 'GenericContribute' permission",
+			"prohibited by Gerrit: not permitted: create", "Permission denied", "access denied or repository is read-only",
+		},
+		"unknown": {
+			"", "failure", "failed", "Internal Server Error", "internal server error", "Timeout waiting for quorum", "fatal error in commit_refs", "unknown failure", "something nobody knows",
+			"proc-receive failed to report status", "server bug; ref not processed", "transaction aborted", "unable to obtain lock",
+			"push declined: internal error", "hook declined after a timeout of the database", "writes are not allowed at the moment, try again later", "service temporarily denied", "not permitted: unavailable",
+			"failure at refs/evergrant/declined",
+		},
+	} {
+		for _, reason := range reasons {
+			const ref = "refs/evergrant/declined"
+			if got, _ := git.Outcome("!\t"+strings.Repeat("1", 40)+":"+ref+"\t[remote rejected] ("+reason+")\n", "", 1, ref); got != want {
+				t.Errorf("%q counts as %s, want %s", reason, got, want)
+			}
+		}
+	}
+}
+
+// TestBreakSeen: between the look at an old lock and the act somebody else may have
+// broken it and a third have locked anew, with another file or one that got the same number.
+func TestBreakSeen(t *testing.T) {
+	t.Parallel()
+	old := time.Now().Add(-time.Hour)
+	for name, tt := range map[string]struct {
+		meanwhile func(lock string) error
+		broken    bool
+	}{
+		"nothing":        {func(string) error { return nil }, true},
+		"broken":         {os.Remove, false},
+		"the same, anew": {func(lock string) error { return os.Chtimes(lock, time.Now(), time.Now()) }, false},
+		"another, anew": {func(lock string) error {
+			return errors.Join(os.WriteFile(lock+".new", nil, 0o600), os.Rename(lock+".new", lock))
+		}, false},
+	} {
+		dir := t.TempDir()
+		lock := filepath.Join(dir, "x.lock")
+		if err := errors.Join(os.WriteFile(lock, nil, 0o600), os.Chtimes(lock, old, old)); err != nil {
+			t.Fatal(err)
+		}
+		seen, err := os.Lstat(lock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tt.meanwhile(lock); err != nil {
+			t.Fatal(err)
+		}
+		_, before := os.Lstat(lock)
+		if broken, err := git.BreakSeen(time.Now, dir, lock, seen); broken != tt.broken || err != nil {
+			t.Errorf("%s: broken %v, %v", name, broken, err)
+		}
+		if _, after := os.Lstat(lock); (after == nil) != (before == nil && !tt.broken) {
+			t.Errorf("%s: the lock was there (%v) and is (%v)", name, before, after)
+		}
+		if left, err := filepath.Glob(filepath.Join(dir, "evergrant-*")); err != nil || len(left) > 0 {
+			t.Errorf("%s: left behind: %q, %v", name, left, err)
+		}
 	}
 }
 

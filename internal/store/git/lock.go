@@ -28,21 +28,32 @@ func (s *Store) breakLock(ref string) (broken bool, err error) {
 	}
 	lock := filepath.Join(dir, filepath.FromSlash(ref)+".lock")
 	old, err := os.Lstat(lock)
-	if err != nil || !old.Mode().IsRegular() || s.now().Sub(old.ModTime()) < lockAge {
+	if err != nil || !s.leftBehind(old) {
 		return false, ignoreAbsent(err)
 	}
+	return s.breakSeen(dir, lock, old)
+}
+
+// breakSeen breaks the lock that was seen a moment ago.
+func (s *Store) breakSeen(dir, lock string, old fs.FileInfo) (broken bool, err error) {
 	// Two processes may break it at once, and a third may have locked the ref anew
-	// in between: what was moved aside is looked at again. The name is none of a
-	// ref.
+	// in between: what was moved aside is looked at again. A new file often gets the
+	// number of one that was removed, so its age counts as well. The name is none of
+	// a ref.
 	aside := filepath.Join(dir, "evergrant-"+rand.Text()+".lock")
 	if err := os.Rename(lock, aside); err != nil {
 		return false, ignoreAbsent(err)
 	}
-	if moved, err := os.Lstat(aside); err == nil && !os.SameFile(old, moved) {
+	if moved, err := os.Lstat(aside); err == nil && (!os.SameFile(old, moved) || !s.leftBehind(moved)) {
 		_ = os.Link(aside, lock) // its owner's; fails if there is another by now
 		return false, os.Remove(aside)
 	}
 	return true, os.Remove(aside)
+}
+
+// leftBehind reports whether a lock is too old to belong to anybody.
+func (s *Store) leftBehind(lock fs.FileInfo) bool {
+	return lock.Mode().IsRegular() && s.now().Sub(lock.ModTime()) >= lockAge
 }
 
 func ignoreAbsent(err error) error {

@@ -36,7 +36,7 @@ func judge(a answer, ref string) (pushed, string) {
 			continue
 		}
 		if fields[0] == "!" {
-			return judgeReason(fields[2])
+			return judgeReason(fields[2], ref)
 		}
 		if a.code == 0 {
 			return pushDone, ""
@@ -51,31 +51,44 @@ func judge(a answer, ref string) (pushed, string) {
 
 // judgeReason reads the summary of a "!" line. The side that rejects matters:
 // "non-fast-forward" by ourselves is a lost race, by the remote it is a rule,
-// because a record's commit has no parent.
-func judgeReason(summary string) (pushed, string) {
+// because a record's commit has no parent. A reason of the remote that is not known
+// proves nothing: forges say "failure" where they have lost count themselves.
+// git 2.51 and later give names of their own to what was "failed to update ref".
+func judgeReason(summary, ref string) (pushed, string) {
 	side, reason, _ := strings.Cut(summary, "] (")
-	reason = clean(strings.TrimSuffix(reason, ")"), 120)
+	reason = strings.TrimSuffix(reason, ")")
+	plain := strings.ToLower(strings.ReplaceAll(reason, ref, "")) // a grant may be called "denied"
+	reason = clean(reason, 120)
 	has := func(texts ...string) bool {
-		for _, t := range texts {
-			if strings.Contains(reason, t) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(plain, t) })
 	}
 	switch {
 	case side == "[remote failure":
 		return pushUnknown, reason
-	case has("stale info", "fetch first", "reference already exists") || side == "[rejected" && has("non-fast-forward"):
+	case has("stale info", "fetch first", "reference already exists", "reference does not exist", "incorrect old value"),
+		side == "[rejected" && has("non-fast-forward"):
 		return pushStale, reason
-	case has("cannot lock ref", "failed to update ref", "failed to lock"):
+	case has("cannot lock ref", "failed to update ref", "failed to lock", "refname conflict", "reference conflict"):
 		return pushLocked, reason
-	case has("unpacker error", "unable to migrate objects"):
+	case has("unpacker error", "unable to migrate objects", "missing necessary objects", "bad pack"):
 		return pushNotTaken, reason
-	case side == "[rejected" || side == "[remote rejected":
+	case side == "[rejected":
+		return pushRefused, reason // git itself has not sent it
+	case side != "[remote rejected" || has("internal error", "server error", "timeout", "timed out", "try again", "temporar", "unavailable"):
+		return pushUnknown, reason
+	case has(rules()...):
 		return pushRefused, reason
 	}
 	return pushUnknown, reason
+}
+
+// rules are what remotes say, in lower case, of a rule that forbids a ref: git's
+// receive-pack, JGit, GitHub, GitLab, Gitea, Azure DevOps, Gerrit.
+func rules() []string {
+	return []string{
+		"declined", "denied", "prohibited", "protected", "violation", "hidden ref", "refusing to", "not allowed", "not permitted", "permission", "read-only",
+		"non-fast-forward", "non-fast forward", "funny refname", "checked out", "shallow update", "working directory has", "needs a worktree",
+	}
 }
 
 // lastingError is a refusal that came before the remote had got anything, or by

@@ -42,6 +42,10 @@ func (s *Store) proveAny(ctx context.Context, id grant.ID) error {
 	if err != nil {
 		return beforePush(err)
 	}
+	f, err := s.format(ctx, tips)
+	if err != nil {
+		return beforePush(err)
+	}
 	var refusals []string
 	for i, probe := range probes {
 		if tips[refs[i]] == "" && (tips[refs[0]] != "" || tips[refs[len(refs)-1]] != "") {
@@ -49,7 +53,7 @@ func (s *Store) proveAny(ctx context.Context, id grant.ID) error {
 		}
 		var err error
 		for range proofs {
-			if err = s.proveAt(ctx, probe+rand.Text()[:1], formatOf(tips["HEAD"])); !errors.Is(err, grant.ErrNotExclusive) {
+			if err = s.proveAt(ctx, probe+rand.Text()[:1], f); !errors.Is(err, grant.ErrNotExclusive) {
 				break
 			}
 		}

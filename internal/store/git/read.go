@@ -12,7 +12,8 @@ import (
 	"evergrant/internal/grant"
 )
 
-// tips asks the remote for refs by name or pattern: one ls-remote.
+// tips asks the remote for refs by name or pattern, or, without any, for all that
+// it shows: one ls-remote. With an error come those that were read before it.
 func (s *Store) tips(ctx context.Context, patterns ...string) (map[string]string, error) {
 	r, err := newRepository(formatSHA1)
 	if err != nil {
@@ -20,9 +21,6 @@ func (s *Store) tips(ctx context.Context, patterns ...string) (map[string]string
 	}
 	defer r.remove()
 	a := s.program.run(ctx, r, "", append([]string{"ls-remote", "--", s.remote.url}, patterns...)...)
-	if a.err != nil {
-		return nil, fmt.Errorf("%s cannot be asked: %w", s.remote, a.err)
-	}
 	tips := make(map[string]string)
 	for line := range strings.Lines(string(a.stdout)) {
 		oid, ref, ok := strings.Cut(strings.TrimRight(line, "\r\n"), "\t")
@@ -30,7 +28,27 @@ func (s *Store) tips(ctx context.Context, patterns ...string) (map[string]string
 			tips[ref] = oid
 		}
 	}
+	if a.err != nil {
+		return tips, fmt.Errorf("%s cannot be asked: %w", s.remote, a.err)
+	}
 	return tips, nil
+}
+
+// format is the remote's object format, told by any ref: one of tips, or else of
+// all, since HEAD may name a branch that does not exist. A remote without refs
+// is taken for SHA-1, git's default.
+func (s *Store) format(ctx context.Context, tips map[string]string) (format, error) {
+	if len(tips) == 0 {
+		var err error
+		// One that lists more than is read has shown enough.
+		if tips, err = s.tips(ctx); err != nil && !errors.Is(err, errLong) {
+			return "", err
+		}
+	}
+	for _, oid := range tips {
+		return formatOf(oid), nil
+	}
+	return formatSHA1, nil
 }
 
 // fetched is the local name of what was fetched.

@@ -199,6 +199,36 @@ func TestNoHistory(t *testing.T) {
 	}
 }
 
+// TestFormatWithoutHEAD: the object format is told by any ref, since HEAD may name a
+// branch that does not exist.
+func TestFormatWithoutHEAD(t *testing.T) {
+	t.Parallel()
+	for name, more := range map[string]int{"some refs": 1, "more refs than are listed": 30_000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := bare(t, filepath.Join(t.TempDir(), "store.git"), "--object-format=sha256")
+			main := sh(t, dir, "rev-parse", "refs/heads/main")
+			var packed strings.Builder
+			packed.WriteString("# pack-refs with: sorted \n")
+			for i := range more {
+				fmt.Fprintf(&packed, "%s refs/tags/%06d\n", main, i)
+			}
+			must(t, os.WriteFile(filepath.Join(dir, "packed-refs"), []byte(packed.String()), 0o600))
+			sh(t, dir, "symbolic-ref", "HEAD", "refs/heads/none")
+			_, codec := newKey(t)
+			s := open(t, git.Config{Remote: remote(t, dir), Codec: codec})
+			must(t, s.Prove(t.Context(), acme))
+			c, v := create(t, s)
+			if len(v) != len(main) {
+				t.Errorf("the record is %s in a repository with %s", v, main)
+			}
+			must(t, s.Prove(t.Context(), acme))
+			_, err := s.Swap(t.Context(), acme, v, later(c, "w2"))
+			must(t, err)
+		})
+	}
+}
+
 // hook makes the remote decide about each push by a shell script.
 func hook(t *testing.T, dir, script string) {
 	t.Helper()
@@ -505,6 +535,39 @@ func TestHTTP(t *testing.T) {
 		_, err = s.Swap(t.Context(), acme, v, mine)
 		must(t, err)
 	})
+	for name, landed := range map[string]bool{"a reason that nobody knows": false, "a reason that nobody knows, and a push that landed": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, s := at(t, credential())
+			failed := atomic.Bool{}
+			f.Intercept(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+				if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "git-receive-pack") || failed.Swap(true) {
+					f.Authenticate(w, r, next)
+					return
+				}
+				if landed {
+					f.Authenticate(&mute{header: http.Header{}}, r, next)
+				}
+				w.Header().Set("Content-Type", "application/x-git-receive-pack-result")
+				report := packet("unpack ok\n") + packet("ng "+ownRef+" Internal Server Error\n") + "0000"
+				_, _ = w.Write([]byte(packet("\x01"+report) + "0000"))
+			})
+			mine := granttest.Credential(acme)
+			_, err := s.Swap(t.Context(), acme, "", mine)
+			unknown(t, err)
+			if !strings.Contains(err.Error(), "(Internal Server Error)") {
+				t.Errorf("%v does not say what the remote answered", err)
+			}
+			_, err = s.Swap(t.Context(), acme, "", mine)
+			if conflict := errors.Is(err, grant.ErrConflict); conflict != landed || !landed && err != nil {
+				t.Errorf("repeated: %v", err)
+			}
+			got, v, err := s.Load(t.Context(), acme)
+			if must(t, err); got.Writer != mine.Writer || strings.HasSuffix(string(v), "/branch") {
+				t.Errorf("version %s is by %q, want mine in the own ref", v, got.Writer)
+			}
+		})
+	}
 	t.Run("nobody listens", func(t *testing.T) {
 		t.Parallel()
 		f, s := at(t, credential())
@@ -551,6 +614,9 @@ func TestHTTP(t *testing.T) {
 		}
 	})
 }
+
+// packet is a line of gitprotocol-common(5), "pkt-line Format".
+func packet(s string) string { return fmt.Sprintf("%04x%s", len(s)+4, s) }
 
 // mute swallows a reply.
 type mute struct{ header http.Header }

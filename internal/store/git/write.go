@@ -65,7 +65,9 @@ func (s *Store) swap(ctx context.Context, id grant.ID, old grant.Version, next g
 var errStale = errors.New("the ref has moved")
 
 // create makes the first of refs that the remote allows. It looks at all of
-// them first: a record on the branch must not get a rival in the own space.
+// them first: a record on the branch must not get a rival in the own space. Nor
+// is the next one tried after a push whose outcome is unknown: the caller
+// comes again, and finds here what has landed.
 func (s *Store) create(ctx context.Context, refs []string, text []byte) (ref, oid string, err error) {
 	tips, err := s.tips(ctx, append([]string{"HEAD"}, refs...)...)
 	if err != nil {
@@ -76,9 +78,13 @@ func (s *Store) create(ctx context.Context, refs []string, text []byte) (ref, oi
 			return "", "", grant.ErrConflict
 		}
 	}
+	f, err := s.format(ctx, tips)
+	if err != nil {
+		return "", "", beforePush(err)
+	}
 	var refusals []string
 	for _, ref := range refs {
-		oid, err = s.push(ctx, ref, "", formatOf(tips["HEAD"]), text)
+		oid, err = s.push(ctx, ref, "", f, text)
 		var refused *refusedError
 		if !errors.As(err, &refused) {
 			return ref, oid, err
@@ -167,7 +173,7 @@ func (s *Store) push(ctx context.Context, ref, was string, f format, text []byte
 		case pushUnsent:
 			return "", beforePush(fmt.Errorf("%s cannot be written: %w", s.remote, a.err))
 		case pushUnknown:
-			return "", fmt.Errorf("the push to %s ended in the middle: %w", s.remote, a.err)
+			return "", unclear(s.remote, reason, a.err)
 		}
 		tips, err := s.tips(ctx, ref)
 		switch {
@@ -191,6 +197,17 @@ func (s *Store) push(ctx context.Context, ref, was string, f format, text []byte
 			return "", err
 		}
 	}
+}
+
+// unclear is the error of a push after which the remote may have another commit.
+func unclear(r Remote, reason string, err error) error {
+	switch {
+	case reason != "":
+		return fmt.Errorf("%s has answered a push by something that does not say whether it wrote (%s)", r, reason)
+	case err == nil:
+		return fmt.Errorf("the push to %s ended without a report", r)
+	}
+	return fmt.Errorf("the push to %s ended in the middle: %w", r, err)
 }
 
 // lockHint says what becomes of a lock that was left behind.
