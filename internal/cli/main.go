@@ -7,11 +7,14 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"evergrant/internal/config"
 	"evergrant/internal/grant"
@@ -121,6 +124,9 @@ func (a *app) noteBeginning(cmd *cobra.Command) {
 			if f := cmd.Flags().Lookup("json"); f != nil {
 				a.json = f.Value.String() == "true"
 			}
+			if err := refuseEmpty(cmd.Flags()); err != nil {
+				return err
+			}
 			if _, itself := cmd.Annotations[configuresItself]; !itself {
 				if err := a.configure(cmd, args); err != nil {
 					return err
@@ -132,6 +138,19 @@ func (a *app) noteBeginning(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		a.noteBeginning(sub)
 	}
+}
+
+// refuseEmpty refuses flags that were given and are empty, as a variable of a shell that is
+// not set leaves them, where the default would protect less than what was meant.
+func refuseEmpty(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		protects := strings.HasSuffix(f.Name, "-env") || strings.HasSuffix(f.Name, "-file") && f.Name != "token-file" || // which has its own words
+			slices.Contains([]string{"store", "config", "out", "provider", "token-url", "issuer", "client-id", "client-auth"}, f.Name)
+		if protects && f.Value.String() == "" && err == nil {
+			err = usagef("--%s was given and is empty", f.Name).hint("leave the flag out, or fill what it is made of: a variable that is not set?")
+		}
+	})
+	return err
 }
 
 // begin checks the flags that every command has.

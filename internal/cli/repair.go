@@ -66,6 +66,9 @@ func (a *app) repair(ctx context.Context, args []string, o repairOptions) error 
 		return err
 	}
 	var t target
+	if !o.adopt && !o.rebind && !o.retryInDoubt && !o.acceptRollback { // one was given as false
+		return usagef("repair needs one of --adopt, --rebind, --retry-in-doubt, --accept-rollback")
+	}
 	if o.adopt || o.rebind {
 		if t, err = a.target(o.client, a.timing(p)); err == nil {
 			t, err = a.discovered(ctx, t)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -117,6 +118,9 @@ func (a attentive) Read(p []byte) (int, error) {
 func (a *app) putBack(ctx context.Context, p place, c grant.Credential) error {
 	if _, set := a.env(p.location.Variable()); p.location.Variable() != "" && !set {
 		return a.putBackBlind(ctx, p, c)
+	}
+	if err := p.missing(); err != nil && p.named {
+		return &codedError{code: exitStore, err: fmt.Errorf("grant %s: %w", c.Grant, err), hint: "check the path, and whether its volume is mounted; if the whole store was lost, make its folder first: mkdir -m 700 " + shellWord(strings.TrimPrefix(p.location.Place(), "file:"))}
 	}
 	s, err := a.connect(c.Grant, p, target{name: c.Provider, bind: c.Bind}, true)
 	if err != nil {
