@@ -227,10 +227,9 @@ func rescueEachBlock(t *testing.T, text string) {
 	must(t, os.WriteFile(filepath.Join(folder, "config.yaml"), []byte("grants:\n  acme/api:\n    store: git:"+repository+"\n"), 0o600))
 	b.set("HOME", b.home)
 	b.unset("XDG_CONFIG_HOME")
-	store := b.get("EVERGRANT_STORE")
 	b.unset("EVERGRANT_STORE")
 	b.shell(t, "set -eu\n"+strings.ReplaceAll(text, "git:https://forge.example/acme/store", "git:"+repository))
-	b.set("EVERGRANT_STORE", store)
+	b.set("EVERGRANT_STORE", "git:"+repository)
 	must(t, os.Remove(filepath.Join(folder, "config.yaml")))
 	alive()
 }

@@ -289,8 +289,11 @@ func (c *call) offer(ctx context.Context, s snapshot, k grant.Credential) (Resol
 	if err != nil {
 		return res, snapshot{cred: next, ver: s.ver, at: s.at}, err
 	}
-	// What comes back is no answer to this call: its life decides.
-	c.first = max(c.first, next.Generation)
+	// What an earlier run left is no answer to this call: its life decides. Of one
+	// that is saving at this moment, it is.
+	if saving, _ := foreignLease(s.cred, c.ask(s), c.t); !saving {
+		c.first = max(c.first, next.Generation)
+	}
 	c.setMark(ctx, next)
 	c.watch(ver)
 	c.cfg.Logger.Info("an unsaved record was put back:", "grant", c.id, "generation", next.Generation)

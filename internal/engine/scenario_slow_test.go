@@ -202,6 +202,12 @@ func TestUnsavedIsServed(t *testing.T) {
 			}
 		})
 	}
+	scenario(t, "its run is saving it at this moment", strict, func(t *testing.T, w *world) {
+		unsaved(w, 50*time.Minute)
+		w.stranger(leased(time.Minute))
+		out, err := w.access(engine.Request{Force: true})
+		w.wantServed("a forced call has what another got meanwhile", out, err, "atX", false)
+	})
 	scenario(t, "it was bound elsewhere by a repair", strict, func(t *testing.T, w *world) {
 		unsaved(w, 50*time.Minute)
 		w.bind = grant.Binding{TokenURL: "https://new.example/token", ClientID: "client-1"}
