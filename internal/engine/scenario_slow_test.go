@@ -287,12 +287,12 @@ func TestOwnDoubt(t *testing.T) {
 			})
 		}
 	}
-	scenario(t, "another has sent since", grant.Behaviour{Rotates: true, Reuse: grant.ReuseGrace, Grace: 10 * time.Minute, Sibling: grant.SiblingReplaces}, func(t *testing.T, w *world) {
+	scenario(t, "another has sent since", grant.Behaviour{Rotates: true, Reuse: grant.ReuseGrace, Grace: time.Minute, Sibling: grant.SiblingReplaces}, func(t *testing.T, w *world) {
 		w.keep(accessEnded)
 		w.replies = []reply{{err: lostReply()}}
 		w.onSwap = func(kind string, n int) fault {
 			if kind == grant.EventInDoubt {
-				time.AfterFunc(time.Second, func() {
+				time.AfterFunc(time.Millisecond, func() {
 					w.stranger(func(c *grant.Credential) { c.Doubt.Sends++; c.Doubt.Last = time.Now() })
 				})
 			}
