@@ -55,7 +55,7 @@ func (a *app) handoverCommand() *cobra.Command {
 			RunE: func(cmd *cobra.Command, args []string) error {
 				o.minTTLSet = cmd.Flags().Changed("min-ttl")
 				o.sinks = []string{} // standard output is the program's that asks
-				if err := errors.Join(notEmpty(cmd.Flags(), "token-socket"), o.onlySocket(cmd.Flags())); err != nil {
+				if err := o.onlySocket(cmd.Flags()); err != nil {
 					return err
 				}
 				return h.answer(cmd.Context(), args, o)

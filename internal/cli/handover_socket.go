@@ -15,18 +15,6 @@ import (
 	"evergrant/internal/workflow"
 )
 
-// notEmpty refuses a path that was given and is empty, as from a variable that is not
-// set: without it the call would mean something else, and might spend a token.
-func notEmpty(flags *pflag.FlagSet, names ...string) error {
-	for _, name := range names {
-		if f := flags.Lookup(name); f != nil && f.Changed && f.Value.String() == "" {
-			return usagef("--%s is given and empty", name).
-				hint("look whether the variable that it comes from is set: evergrant run and the Action's keep-fresh set " + tokenSocketVar + " and " + tokenFileVar + " for what they run")
-		}
-	}
-	return nil
-}
-
 // onlySocket refuses the flags that say which grant where it is read, beside a
 // socket that serves one.
 func (o *handoverOptions) onlySocket(flags *pflag.FlagSet) (err error) {

@@ -124,7 +124,7 @@ func (a *app) noteBeginning(cmd *cobra.Command) {
 			if f := cmd.Flags().Lookup("json"); f != nil {
 				a.json = f.Value.String() == "true"
 			}
-			if err := refuseEmpty(cmd.Flags()); err != nil {
+			if err := notEmpty(cmd.Flags()); err != nil {
 				return err
 			}
 			if _, itself := cmd.Annotations[configuresItself]; !itself {
@@ -140,15 +140,21 @@ func (a *app) noteBeginning(cmd *cobra.Command) {
 	}
 }
 
-// refuseEmpty refuses flags that were given and are empty, as a variable of a shell that is
-// not set leaves them, where the default would protect less than what was meant.
-func refuseEmpty(flags *pflag.FlagSet) (err error) {
+// notEmpty refuses a flag that was given and is empty, as a variable of a shell that is
+// not set leaves it: without it the call would mean something else, protect less than
+// what was meant, or spend a token.
+func notEmpty(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
-		protects := strings.HasSuffix(f.Name, "-env") || strings.HasSuffix(f.Name, "-file") && f.Name != "token-file" || // which has its own words
-			slices.Contains([]string{"store", "config", "out", "provider", "token-url", "issuer", "client-id", "client-auth"}, f.Name)
-		if protects && f.Value.String() == "" && err == nil {
-			err = usagef("--%s was given and is empty", f.Name).hint("leave the flag out, or fill what it is made of: a variable that is not set?")
+		refused := strings.HasSuffix(f.Name, "-env") || strings.HasSuffix(f.Name, "-file") ||
+			slices.Contains([]string{"token-socket", "store", "config", "out", "provider", "token-url", "issuer", "client-id", "client-auth"}, f.Name)
+		if !refused || f.Value.String() != "" || err != nil {
+			return
 		}
+		hint := "leave the flag out, or fill what it is made of: a variable that is not set?"
+		if f.Name == "token-socket" || f.Name == "token-file" {
+			hint = "look whether the variable that it comes from is set: evergrant run and the Action's keep-fresh set " + tokenSocketVar + " and " + tokenFileVar + " for what they run"
+		}
+		err = usagef("--%s is given and empty", f.Name).hint(hint)
 	})
 	return err
 }

@@ -45,9 +45,6 @@ func (a *app) runCommand() *cobra.Command {
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.minTTLSet = cmd.Flags().Changed("min-ttl")
-			if err := notEmpty(cmd.Flags(), "token-file", "token-socket"); err != nil {
-				return err
-			}
 			dash := cmd.ArgsLenAtDash()
 			if dash < 0 || dash > 1 || dash == len(args) {
 				return usagef("run takes at most one grant, then -- and the command").hint("evergrant run [GRANT] -- COMMAND [ARGUMENT]...")

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -347,7 +348,7 @@ func (c *call) giveUp(s snapshot, step Step, err error) (Outcome, error) {
 	case errors.Is(err, errWaited):
 		err = c.whyInDoubt(s)
 		if step.Calm && c.r.Wait < c.t.Calm {
-			err = fmt.Errorf("%w, and its recovery must watch the store for %v first: give --wait %v or more", or(err, errNoReply), c.t.Calm, c.t.Calm+c.t.PollMax)
+			err = fmt.Errorf("%w, and its recovery must watch the store for %v first: give --wait %v or more", cmp.Or(err, errNoReply), c.t.Calm, c.t.Calm+c.t.PollMax)
 		}
 	}
 	return c.bestEffort(s, &WaitError{Next: step.Next, Err: because(grant.ErrInDoubt, err)})
@@ -372,13 +373,6 @@ func (c *call) whyInDoubt(s snapshot) error {
 
 // errNoReply stands for a cause that nobody has told.
 var errNoReply = errors.New("a reply was lost")
-
-func or(err, other error) error {
-	if err == nil {
-		return other
-	}
-	return err
-}
 
 // owns reports a doubt of which every send is this call's own.
 func (c *call) owns(d *grant.Doubt) bool {

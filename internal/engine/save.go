@@ -134,7 +134,7 @@ func (a *attempt) put(ctx context.Context, k grant.Credential, unsaved *UnsavedE
 			patience *= 2
 		}
 		if errors.Is(err, grant.ErrConflict) {
-			res, s, lerr := a.conflict(ctx, k, patience)
+			res, s, lerr := a.conflict(ctx, k, max(min(patience, bound), a.t.Request/2))
 			switch {
 			case lerr != nil:
 				err = lerr
@@ -232,8 +232,8 @@ func (a *attempt) trySwap(ctx context.Context, ver grant.Version, next grant.Cre
 
 // conflict loads what stands in the way of k. With Write, the snapshot holds
 // the record to swap and the version to swap it on.
-func (a *attempt) conflict(ctx context.Context, k grant.Credential, patience time.Duration) (Resolution, snapshot, error) {
-	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+func (a *attempt) conflict(ctx context.Context, k grant.Credential, bound time.Duration) (Resolution, snapshot, error) {
+	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), bound)
 	defer cancel()
 	s, ver, err := a.cfg.Store.Load(try, a.id)
 	if errors.Is(err, grant.ErrNotFound) {
